@@ -103,7 +103,11 @@ export interface StudioConfig {
     readonly class_weights: readonly number[] | null;
     readonly smooth: number;
   };
-  readonly early_stopping: { readonly enabled: boolean; readonly patience: number; readonly min_delta: number };
+  readonly early_stopping: {
+    readonly enabled: boolean;
+    readonly patience: number;
+    readonly min_delta: number;
+  };
   readonly augmentation: AugmentationConfig;
   readonly checkpointing: {
     readonly every_epochs: number; // resumable checkpoint every n epochs

@@ -51,9 +51,24 @@ export interface FoldTable {
 }
 
 export type ProblemKind =
-  | 'image-without-mask' | 'mask-without-image' | 'ambiguous-pair' | 'size-mismatch' | 'unreadable' | 'unsupported-format'
-  | 'empty-mask' | 'full-mask' | 'soft-mask' | 'unexpected-values' | 'exif-orientation' | 'lossy-mask'
-  | 'duplicate' | 'duplicate-across-classes' | 'duplicate-across-splits' | 'patient-across-splits' | 'too-large' | 'overlapping-labels'
+  | 'image-without-mask'
+  | 'mask-without-image'
+  | 'ambiguous-pair'
+  | 'size-mismatch'
+  | 'unreadable'
+  | 'unsupported-format'
+  | 'empty-mask'
+  | 'full-mask'
+  | 'soft-mask'
+  | 'unexpected-values'
+  | 'exif-orientation'
+  | 'lossy-mask'
+  | 'duplicate'
+  | 'duplicate-across-classes'
+  | 'duplicate-across-splits'
+  | 'patient-across-splits'
+  | 'too-large'
+  | 'overlapping-labels'
   | 'case-collision';
 
 /** error: the sample cannot be trained on; it blocks until excluded. warning: needs a look. info: stated. */
@@ -74,7 +89,13 @@ export interface Dataset {
   /** Hash over folder names, paths, sizes, dates. */
   readonly id: string;
   readonly name: string;
-  readonly folders: readonly { readonly id: string; readonly name: string; readonly testOnly: boolean; readonly fileCount: number; readonly convention: string }[];
+  readonly folders: readonly {
+    readonly id: string;
+    readonly name: string;
+    readonly testOnly: boolean;
+    readonly fileCount: number;
+    readonly convention: string;
+  }[];
   readonly samples: readonly Sample[];
   readonly classNames: readonly string[];
   readonly foldTables: readonly FoldTable[];

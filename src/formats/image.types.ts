@@ -3,7 +3,8 @@
  */
 
 /** Pillow's mode names. '1' holds 0 / 255 per sample; 'P' palette indices; 'I;16' 16-bit grey; 'RGB;16', 'RGBA;16', 'LA;16' 16-bit colour. */
-export type ImageMode = '1' | 'L' | 'LA' | 'P' | 'RGB' | 'RGBA' | 'I;16' | 'LA;16' | 'RGB;16' | 'RGBA;16' | 'F';
+export type ImageMode =
+  '1' | 'L' | 'LA' | 'P' | 'RGB' | 'RGBA' | 'I;16' | 'LA;16' | 'RGB;16' | 'RGBA;16' | 'F';
 
 export interface RasterImage {
   readonly width: number;

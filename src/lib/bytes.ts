@@ -21,7 +21,8 @@ export function toHex(bytes: Uint8Array): string {
 
 /** SHA-256 as lower-case hex (WebCrypto: browser secure contexts, workers, Node 20+). */
 export async function sha256(bytes: Uint8Array): Promise<string> {
-  const view = bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
+  const view =
+    bytes.buffer instanceof ArrayBuffer ? (bytes as Uint8Array<ArrayBuffer>) : new Uint8Array(bytes);
   return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', view)));
 }
 

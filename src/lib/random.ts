@@ -28,7 +28,8 @@ export function fmix32(x: number): number {
 export function hashKey(...parts: readonly (number | string)[]): number {
   let h = 0x9e3779b9;
   for (const part of parts) {
-    const k = typeof part === 'string' ? fnv1a32(part) : fmix32(part >>> 0) ^ fmix32(Math.floor(part / 2 ** 32) | 0);
+    const k =
+      typeof part === 'string' ? fnv1a32(part) : fmix32(part >>> 0) ^ fmix32(Math.floor(part / 2 ** 32) | 0);
     h = fmix32(Math.imul(h ^ k, 0x9e3779b1) + 0x7f4a7c15);
   }
   return h >>> 0;

@@ -48,8 +48,17 @@ export interface LoadReport {
   readonly loaded: readonly string[];
   readonly missing: readonly string[]; // stay at their initial values
   readonly unexpected: readonly string[]; // in the file, not used
-  readonly reshaped: readonly { readonly name: string; readonly from: readonly number[]; readonly to: readonly number[]; readonly how: string }[];
-  readonly mismatched: readonly { readonly name: string; readonly file: readonly number[]; readonly model: readonly number[] }[]; // refused, stay initial
+  readonly reshaped: readonly {
+    readonly name: string;
+    readonly from: readonly number[];
+    readonly to: readonly number[];
+    readonly how: string;
+  }[];
+  readonly mismatched: readonly {
+    readonly name: string;
+    readonly file: readonly number[];
+    readonly model: readonly number[];
+  }[]; // refused, stay initial
 }
 
 export interface ModelDefinition<Architecture = unknown> {
@@ -69,5 +78,12 @@ export interface ModelDefinition<Architecture = unknown> {
   /** True for parameters of the pretrained part (frozen by training.freeze_backbone; not multiplied by head_lr_multiplier). */
   isBackbone(parameterName: string): boolean;
   /** Renames and reshapes a file's tensors to this model's names; pure, host side. Unknown names come back unchanged. */
-  adapt(a: Architecture, tensors: TensorMap): { readonly tensors: TensorMap; readonly recognisedAs: string; readonly reshaped: LoadReport['reshaped'] };
+  adapt(
+    a: Architecture,
+    tensors: TensorMap,
+  ): {
+    readonly tensors: TensorMap;
+    readonly recognisedAs: string;
+    readonly reshaped: LoadReport['reshaped'];
+  };
 }

@@ -58,17 +58,45 @@ export interface CheckpointInfo {
 }
 
 export type TrainEvent =
-  | { readonly type: 'prepared'; readonly device: DeviceInfo; readonly parameters: number; readonly trainable: number; readonly trainCases: number; readonly valCases: number; readonly resumedFrom: CheckpointInfo | null }
-  | { readonly type: 'log'; readonly level: 'info' | 'warning'; readonly message: string; readonly at: number }
+  | {
+      readonly type: 'prepared';
+      readonly device: DeviceInfo;
+      readonly parameters: number;
+      readonly trainable: number;
+      readonly trainCases: number;
+      readonly valCases: number;
+      readonly resumedFrom: CheckpointInfo | null;
+    }
+  | {
+      readonly type: 'log';
+      readonly level: 'info' | 'warning';
+      readonly message: string;
+      readonly at: number;
+    }
   | { readonly type: 'stepsEnded'; readonly records: readonly StepRecord[] } // batched: at most 4 a second
-  | { readonly type: 'epochEnded'; readonly epoch: number; readonly epochs: number; readonly step: number; readonly metrics: EpochMetrics; readonly isBest: boolean; readonly etaSeconds: number; readonly memory: MemoryUse }
+  | {
+      readonly type: 'epochEnded';
+      readonly epoch: number;
+      readonly epochs: number;
+      readonly step: number;
+      readonly metrics: EpochMetrics;
+      readonly isBest: boolean;
+      readonly etaSeconds: number;
+      readonly memory: MemoryUse;
+    }
   | { readonly type: 'panelsDrawn'; readonly epoch: number; readonly panels: readonly PredictionPanel[] }
   | { readonly type: 'validating'; readonly done: number; readonly total: number }
   | { readonly type: 'checkpointSaved'; readonly info: CheckpointInfo }
   | { readonly type: 'checkpointFailed'; readonly error: PlainError }
   | { readonly type: 'paused'; readonly step: number }
   | { readonly type: 'continued'; readonly step: number }
-  | { readonly type: 'ended'; readonly reason: 'completed' | 'early-stopped' | 'stopped'; readonly bestEpoch: number | null; readonly bestDice: number | null; readonly epoch: number }
+  | {
+      readonly type: 'ended';
+      readonly reason: 'completed' | 'early-stopped' | 'stopped';
+      readonly bestEpoch: number | null;
+      readonly bestDice: number | null;
+      readonly epoch: number;
+    }
   | { readonly type: 'failed'; readonly error: PlainError; readonly lastCheckpoint: CheckpointInfo | null };
 
 export interface MemoryUse {
@@ -88,9 +116,18 @@ export interface TrainState {
   readonly epochTermSums: Readonly<Record<string, number>>;
   readonly best: { readonly epoch: number; readonly dice: number } | null;
   readonly earlyStopping: { readonly best: number | null; readonly counter: number };
-  readonly plateau: { readonly best: number | null; readonly bad: number; readonly cooldown: number; readonly lr: number } | null;
+  readonly plateau: {
+    readonly best: number | null;
+    readonly bad: number;
+    readonly cooldown: number;
+    readonly lr: number;
+  } | null;
   readonly counters: Readonly<Record<string, number>>; // num_batches_tracked by name
-  readonly history: readonly { readonly epoch: number; readonly step: number; readonly metrics: EpochMetrics }[];
+  readonly history: readonly {
+    readonly epoch: number;
+    readonly step: number;
+    readonly metrics: EpochMetrics;
+  }[];
   readonly device: DeviceInfo;
 }
 
