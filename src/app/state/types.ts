@@ -136,6 +136,12 @@ export interface TrainingState {
     readonly name: string;
     readonly checkpoint: CheckpointInfo;
   } | null;
+  /** After a lost GPU or a crashed worker: the run goes on by itself; when the next attempt is made (ms since 1970). */
+  readonly recovery: {
+    readonly attempt: number;
+    readonly nextAt: number;
+    readonly message: string;
+  } | null;
   start(): Promise<void>;
   pause(): Promise<void>;
   continue(): Promise<void>;
@@ -146,6 +152,8 @@ export interface TrainingState {
   runEstimate(): Promise<void>;
   setPretrained(file: File | null): Promise<void>;
   dismissResumable(): void;
+  /** At start-up: finds runs cut off by a reload (`resumable`) and runs another tab trains (status 'watching'). */
+  restore(): Promise<void>;
 }
 
 export interface RunRecord {
