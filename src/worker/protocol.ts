@@ -4,18 +4,13 @@
  * with exactly one `done` or `error` of that id, and with any number of `progress` before it. Events are in the past tense.
  */
 import type { PlainError } from '../lib/errors';
-import type { MetricConvention, BackendChoice, StudioConfig } from '../config/types';
+import type { BackendChoice, StudioConfig } from '../config/types';
 import type { Dataset, LabelSpec, OriginalSample, SampleFacts, Split } from '../data/types';
 import type { LoadReport } from '../models/types';
+import type { CaseResult, EvaluationResult, FolderAccess } from '../storage/types';
 import type { DeviceInfo, TrainEvent } from '../training/types';
 
-/** How a folder's bytes are reached; structured-cloneable, so that a worker can read without the page. */
-export type FolderAccess = { readonly id: string; readonly name: string; readonly testOnly: boolean } & (
-  | { readonly kind: 'handle'; readonly handle: FileSystemDirectoryHandle }
-  | { readonly kind: 'files'; readonly files: readonly { readonly path: string; readonly file: File }[] }
-  | { readonly kind: 'zip'; readonly file: File }
-  | { readonly kind: 'phantom'; readonly count: number; readonly size: number; readonly seed: number }
-);
+export type { CaseResult, EvaluationResult, FolderAccess, MetricSummaryRow } from '../storage/types';
 
 /** What a run trains on or is tested on. */
 export interface DataRequest {
@@ -39,47 +34,6 @@ export interface Estimate {
   readonly checkpointBytes: number;
   /** Set when the asked batch size did not fit: the largest that does (0: none). */
   readonly fittingBatchSize: number | null;
-}
-
-/** Metric values of one case and label; NaN = not defined under the convention. */
-export interface CaseResult {
-  readonly id: string;
-  readonly folderName: string;
-  readonly className: string | null;
-  readonly perLabel: readonly {
-    readonly label: number;
-    readonly name: string;
-    readonly metrics: Readonly<Record<string, number>>;
-  }[];
-  /** Foreground mean of Dice over labels: the sort key. */
-  readonly dice: number;
-  /** At evaluation resolution, width x height. Binary: probability x 255; multi-class: argmax labels. */
-  readonly prediction: Uint8Array;
-  readonly kind: 'probability' | 'labels';
-  readonly width: number;
-  readonly height: number;
-}
-
-export interface MetricSummaryRow {
-  readonly label: string; // class name or "foreground mean"
-  readonly metric: string;
-  readonly mean: number;
-  readonly std: number; // population
-  readonly n: number; // cases with a value
-}
-
-export interface EvaluationResult {
-  readonly id: string;
-  readonly runId: string | null;
-  readonly checkpointId: string | null;
-  readonly title: string; // "test split, 20 cases"
-  readonly convention: MetricConvention;
-  readonly resolution: 'model' | 'original';
-  readonly threshold: number;
-  readonly cases: readonly CaseResult[];
-  readonly summary: readonly MetricSummaryRow[];
-  readonly labels: LabelSpec;
-  readonly createdAt: number;
 }
 
 export interface SelfTestRow {

@@ -8,6 +8,7 @@ import type { StudioConfig } from '../../config/types';
 import type { Dataset, LabelSpec, OriginalSample, SampleFacts, Split } from '../../data/types';
 import type { Report } from '../../data/report';
 import type { LoadReport } from '../../models/types';
+import type { RunRecord } from '../../storage/runs';
 import type {
   CheckpointInfo,
   DeviceInfo,
@@ -156,30 +157,7 @@ export interface TrainingState {
   restore(): Promise<void>;
 }
 
-export interface RunRecord {
-  readonly id: string;
-  readonly name: string;
-  readonly model: string;
-  readonly datasetId: string;
-  readonly datasetName: string;
-  readonly createdAt: number;
-  readonly updatedAt: number;
-  readonly status:
-    'running' | 'paused' | 'interrupted' | 'completed' | 'early-stopped' | 'stopped' | 'failed';
-  readonly epoch: number;
-  readonly epochs: number;
-  readonly step: number;
-  readonly best: { readonly epoch: number; readonly dice: number } | null;
-  readonly last: EpochMetrics | null;
-  readonly config: StudioConfig;
-  readonly labels: LabelSpec;
-  readonly split: Split;
-  readonly device: DeviceInfo | null;
-  readonly error: PlainError | null;
-  readonly bytes: number;
-  /** "imported": weights dropped in, no training history. */
-  readonly origin: 'trained' | 'imported';
-}
+export type { RunRecord } from '../../storage/runs';
 
 export interface RunsState {
   readonly runs: readonly RunRecord[];
