@@ -1,0 +1,69 @@
+/**
+ * @file Build and unit-test configuration.
+ * The build is a static site that works from any folder of any host, under a strict Content-Security-Policy (reference/reliability.md F1).
+ */
+import react from '@vitejs/plugin-react';
+import type { Plugin } from 'vite';
+import { defineConfig } from 'vitest/config';
+import headers from './src/cli/headers.json' with { type: 'json' };
+
+/** `frame-ancestors` is ignored (with a console error) in a <meta>; the server sends it as a header. */
+const META_CSP = headers['Content-Security-Policy'].replace(/ frame-ancestors [^;]*;/, '');
+
+/**
+ * Puts the policy into index.html, for hosts that cannot send headers, and writes `_headers` for those that read such a file.
+ * Build only: the development server injects inline scripts.
+ */
+function contentSecurityPolicy(): Plugin {
+  return {
+    name: 'studio:content-security-policy',
+    apply: 'build',
+    transformIndexHtml: () => [
+      {
+        tag: 'meta',
+        attrs: { 'http-equiv': 'Content-Security-Policy', content: META_CSP },
+        injectTo: 'head-prepend',
+      },
+      { tag: 'meta', attrs: { name: 'referrer', content: 'no-referrer' }, injectTo: 'head-prepend' },
+    ],
+    generateBundle() {
+      const lines = Object.entries(headers).map(([name, value]) => `  ${name}: ${value}`);
+      this.emitFile({ type: 'asset', fileName: '_headers', source: `/*\n${lines.join('\n')}\n` });
+    },
+  };
+}
+
+/** The development server needs the isolation headers for WASM threads, but not the policy (see above). */
+const isolation = {
+  'Cross-Origin-Opener-Policy': headers['Cross-Origin-Opener-Policy'],
+  'Cross-Origin-Embedder-Policy': headers['Cross-Origin-Embedder-Policy'],
+};
+
+export default defineConfig({
+  base: './',
+  plugins: [react(), contentSecurityPolicy()],
+  // Always tfjs' ES modules, in Node too: one copy of the core, the one whose gradients are registered.
+  resolve: {
+    alias: [{ find: /^@tensorflow\/(tfjs-[a-z-]+)$/, replacement: '@tensorflow/$1/dist/index.js' }],
+  },
+  server: { headers: isolation, port: 5177 },
+  preview: { headers, port: 5176 },
+  build: {
+    target: 'es2023',
+    // Nothing inlined as data: URLs: the policy allows them for images only.
+    assetsInlineLimit: 0,
+    chunkSizeWarningLimit: 1500, // kB; tfjs lives in the worker chunk
+  },
+  worker: { format: 'es' },
+  test: {
+    environment: 'node',
+    include: ['src/**/*.test.ts'],
+    // tfjs' ES modules have no file extensions in their imports: only Vite can load them, not Node.
+    server: { deps: { inline: [/@tensorflow\//] } },
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    coverage: { enabled: false },
+  },
+});
