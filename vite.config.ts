@@ -64,6 +64,7 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 60_000,
+    experimental: { fsModuleCache: true },
     coverage: { enabled: false },
   },
 });
