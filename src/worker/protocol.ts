@@ -19,6 +19,10 @@ export interface DataRequest {
   readonly labels: LabelSpec;
 }
 
+/** Sent over the BroadcastChannel `studio`, so that other tabs show a run live and see the run table change. */
+export type TabMessage =
+  { readonly kind: 'train'; readonly runId: string; readonly event: TrainEvent } | { readonly kind: 'runs' };
+
 /** Where weights come from. */
 export type WeightsSource =
   | { readonly kind: 'checkpoint'; readonly checkpointId: string }
@@ -81,42 +85,65 @@ export interface TrainRequests {
     { readonly done: number; readonly total: number; readonly latest: CaseResult | null },
     EvaluationResult,
   ];
-  selfTest: [
-    { readonly cases: readonly string[] },
-    SelfTestRow,
-    { readonly passed: number; readonly failed: number },
-  ];
+  /** `baseUrl`: the page's, under which `cases/` lies. */
+  selfTest: [{ readonly baseUrl: string }, SelfTestRow, { readonly passed: number; readonly failed: number }];
 }
 
-/** Requests of a data worker. */
+/** New numbers of a stored evaluation under another threshold. */
+export interface Rescored {
+  readonly cases: readonly Pick<CaseResult, 'id' | 'perLabel' | 'dice'>[];
+  readonly summary: EvaluationResult['summary'];
+}
+
+export interface Thumbnail {
+  readonly width: number;
+  readonly height: number;
+  readonly rgba: Uint8ClampedArray<ArrayBuffer>;
+  readonly mask: Uint8Array;
+}
+
+/**
+ * Requests of a data worker. Folders and the data set are handed over once and kept under ids: a thumbnail of one sample must
+ * not clone 10,000 samples.
+ */
 export interface DataRequests {
+  /** Remembers folders. A folder of many dropped files arrives in several messages (`addFiles`), none of them long. */
+  openFolders: [{ readonly folders: readonly FolderAccess[] }, never, null];
+  addFiles: [
+    { readonly folderId: string; readonly files: readonly { readonly path: string; readonly file: File }[] },
+    never,
+    null,
+  ];
   /** Enumerates and pairs. Progress: files seen so far. */
-  scan: [{ readonly folders: readonly FolderAccess[] }, { readonly files: number }, Dataset];
+  scan: [{ readonly folderIds: readonly string[] }, { readonly files: number }, Dataset];
+  /** Remembers a data set under its id, for the requests below. */
+  attach: [{ readonly dataset: Dataset }, never, null];
+  setLabels: [{ readonly datasetId: string; readonly labels: LabelSpec }, never, null];
   inspect: [
-    { readonly folders: readonly FolderAccess[]; readonly dataset: Dataset; readonly ids: readonly string[] },
+    { readonly datasetId: string; readonly ids: readonly string[] },
     { readonly facts: readonly SampleFacts[] },
     null,
   ];
   /** RGBA pixels of the image scaled to fit `edge`, and the label map at the same size, for the preview grid. */
-  thumbnail: [
-    { readonly data: DataRequest; readonly id: string; readonly edge: number },
-    never,
-    {
-      readonly width: number;
-      readonly height: number;
-      readonly rgba: Uint8ClampedArray<ArrayBuffer>;
-      readonly mask: Uint8Array;
-    },
+  thumbnail: [{ readonly datasetId: string; readonly id: string; readonly edge: number }, never, Thumbnail];
+  original: [{ readonly datasetId: string; readonly id: string }, never, OriginalSample];
+  /** At the square size a model sees, as OriginalSample: for evaluations at model resolution. */
+  atSize: [{ readonly datasetId: string; readonly id: string; readonly size: number }, never, OriginalSample];
+  /** Metrics of a stored evaluation's probability maps under another threshold; ground truth is read again. */
+  rescore: [
+    { readonly evaluationId: string; readonly datasetId: string; readonly threshold: number },
+    { readonly done: number; readonly total: number },
+    Rescored,
   ];
-  original: [{ readonly data: DataRequest; readonly id: string }, never, OriginalSample];
 }
 
-export type RequestMessage<R> =
-  | {
-      [K in keyof R]: R[K] extends [infer P, unknown, unknown]
-        ? { readonly id: number; readonly type: K; readonly payload: P }
-        : never;
-    }[keyof R]
+export type RequestName<R> = keyof R & string;
+export type PayloadOf<R, K extends keyof R> = R[K] extends [infer P, unknown, unknown] ? P : never;
+export type ProgressOf<R, K extends keyof R> = R[K] extends [unknown, infer P, unknown] ? P : never;
+export type ResultOf<R, K extends keyof R> = R[K] extends [unknown, unknown, infer P] ? P : never;
+
+export type RequestMessage =
+  | { readonly id: number; readonly type: 'request'; readonly name: string; readonly payload: unknown }
   | { readonly id: number; readonly type: 'abort' };
 
 export type ReplyMessage =
