@@ -6,8 +6,9 @@
 import { get } from 'idb-keyval';
 import type { StudioConfig } from '../config/types';
 import type { LabelSpec, Split } from '../data/types';
+import type { DeviceInfo } from '../gpu/device';
 import type { PlainError } from '../lib/errors';
-import type { DeviceInfo, EpochMetrics, PredictionPanel, StepRecord } from '../training/types';
+import type { EpochMetrics, PredictionPanel, StepRecord } from '../training/types';
 import type { CaseResult, EvaluationResult } from './types';
 import type { StoredCheckpoint } from './checkpoints';
 import { keyval, ownedBy, readAll, transact } from './database';

@@ -6,9 +6,9 @@ import { toPlainError } from '../lib/errors';
 import { appendHistory, patchRun, truncateHistory } from '../storage/runs';
 import type { EpochRow, HistoryRows, LogRow, PanelRow, RunRecord } from '../storage/runs';
 import type { EventSink, StepRecord, TrainEvent } from '../training/types';
+import { CHANNEL } from './channel';
 import type { TabMessage } from './protocol';
 
-export const CHANNEL = 'studio';
 const FLUSH_MS = 1000;
 
 /** What an event changes in the run's record; null when nothing. */

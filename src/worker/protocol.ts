@@ -8,7 +8,8 @@ import type { BackendChoice, StudioConfig } from '../config/types';
 import type { Dataset, LabelSpec, OriginalSample, SampleFacts, Split } from '../data/types';
 import type { LoadReport } from '../models/types';
 import type { CaseResult, EvaluationResult, FolderAccess } from '../storage/types';
-import type { DeviceInfo, TrainEvent } from '../training/types';
+import type { DeviceInfo } from '../gpu/device';
+import type { TrainEvent } from '../training/types';
 
 export type { CaseResult, EvaluationResult, FolderAccess, MetricSummaryRow } from '../storage/types';
 

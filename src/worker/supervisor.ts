@@ -13,8 +13,10 @@ export function retryDelay(attempt: number): number {
 /** Losing the device is never final; a worker that dies again and again without one new checkpoint in between is. */
 const MAX_CRASHES = 4;
 
-export function isDeviceLoss(error: unknown): boolean {
-  return error instanceof UserError && (error.code === 'device-lost' || error.code === 'gpu-unavailable');
+/** While Chrome blocks the GPU after crashes there is no adapter at all: on a retry that is part of the loss, at the start it is final. */
+export function isDeviceLoss(error: unknown, attempt: number): boolean {
+  if (!(error instanceof UserError)) return false;
+  return error.code === 'gpu-lost' || (error.code === 'no-webgpu' && attempt > 0);
 }
 
 function isCrash(error: unknown): boolean {
@@ -47,7 +49,7 @@ export async function supervise<T>(job: Supervision<T>): Promise<T> {
         crashes = 0;
       }
       if (isCrash(error)) crashes++;
-      if (!isDeviceLoss(error) && (!isCrash(error) || crashes >= MAX_CRASHES)) throw error;
+      if (!isDeviceLoss(error, attempt) && (!isCrash(error) || crashes >= MAX_CRASHES)) throw error;
       attempt++;
       const delayMs = retryDelay(attempt);
       job.onWaiting({ attempt, delayMs, error: error as UserError });

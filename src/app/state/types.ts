@@ -7,16 +7,10 @@ import type { PlainError } from '../../lib/errors';
 import type { StudioConfig } from '../../config/types';
 import type { Dataset, LabelSpec, OriginalSample, SampleFacts, Split } from '../../data/types';
 import type { Report } from '../../data/report';
+import type { DeviceInfo, MemoryUse } from '../../gpu/device';
 import type { LoadReport } from '../../models/types';
 import type { RunRecord } from '../../storage/runs';
-import type {
-  CheckpointInfo,
-  DeviceInfo,
-  EpochMetrics,
-  MemoryUse,
-  PredictionPanel,
-  StepRecord,
-} from '../../training/types';
+import type { CheckpointInfo, EpochMetrics, PredictionPanel, StepRecord } from '../../training/types';
 import type { Estimate, EvaluationResult, SelfTestRow, WeightsSource } from '../../worker/protocol';
 
 export interface FolderCard {
