@@ -6,19 +6,9 @@ import type { PlainError } from '../lib/errors';
 import type { StudioConfig } from '../config/types';
 import type { LabelSpec, Split } from '../data/types';
 import type { TensorMap } from '../formats/tensor';
+import type { DeviceInfo, MemoryUse } from '../gpu/device';
 
-/** Which backend and adapter a run uses; stored with the run. */
-export interface DeviceInfo {
-  readonly backend: 'webgpu' | 'wasm' | 'cpu';
-  /** "NVIDIA RTX 4070", "SwiftShader (software)", "WASM SIMD, 4 threads". */
-  readonly name: string;
-  readonly software: boolean;
-  readonly threads?: number;
-  readonly features?: readonly string[];
-  readonly limits?: Readonly<Record<string, number>>;
-  /** Why this backend: "no WebGPU adapter: ...", "hardware.backend=wasm". Shown on screen and in the log. */
-  readonly reason: string;
-}
+export type { DeviceInfo, MemoryUse };
 
 /** Per-epoch numbers. Keys as in metrics.csv: "train/loss", "val/loss", "val/dice", "val/iou", "lr", "time/epoch_s". */
 export type EpochMetrics = Readonly<Record<string, number>>;
@@ -98,12 +88,6 @@ export type TrainEvent =
       readonly epoch: number;
     }
   | { readonly type: 'failed'; readonly error: PlainError; readonly lastCheckpoint: CheckpointInfo | null };
-
-export interface MemoryUse {
-  readonly tensors: number;
-  readonly bytes: number; // live tensor bytes
-  readonly poolBytes: number; // bytes held by the backend, pools included (webgpu); = bytes elsewhere
-}
 
 /** All that decides the future of a run, besides the tensors. JSON. */
 export interface TrainState {

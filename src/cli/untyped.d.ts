@@ -1,0 +1,5 @@
+/** @file Types of modules that ship none. */
+declare module '@tensorflow/tfjs-backend-wasm/wasm-out/tfjs-backend-wasm-threaded-simd.worker.js' {
+  /** Source of the thread worker, as the package embeds it. */
+  export const wasmWorkerContents: string;
+}
