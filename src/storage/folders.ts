@@ -46,6 +46,43 @@ export async function openFolder(access: FolderAccess, options: OpenOptions = {}
   }
 }
 
+/**
+ * The same for reading paths that are known already (a worker handed a scanned data set): a directory handle is not walked, so
+ * `files` is empty there; paths are resolved when read.
+ */
+export async function readerFolder(access: FolderAccess): Promise<Folder> {
+  if (access.kind !== 'handle') return openFolder(access);
+  const directories = new Map<string, Promise<FileSystemDirectoryHandle>>([
+    ['', Promise.resolve(access.handle)],
+  ]);
+  const directory = (path: string): Promise<FileSystemDirectoryHandle> => {
+    const known = directories.get(path);
+    if (known) return known;
+    const slash = path.lastIndexOf('/');
+    const found = directory(path.slice(0, Math.max(0, slash))).then((parent) =>
+      parent.getDirectoryHandle(path.slice(slash + 1)),
+    );
+    directories.set(path, found);
+    found.catch(() => directories.delete(path));
+    return found;
+  };
+  return {
+    ...named(access),
+    files: [],
+    async read(path) {
+      const slash = path.lastIndexOf('/');
+      let file: File;
+      try {
+        const parent = await directory(path.slice(0, Math.max(0, slash)));
+        file = await (await parent.getFileHandle(path.slice(slash + 1))).getFile();
+      } catch (cause) {
+        throw unreadable(access.name, path, cause);
+      }
+      return readFile(file, access.name, path);
+    },
+  };
+}
+
 type Named = Pick<FolderAccess, 'id' | 'name' | 'testOnly'>;
 
 /** A folder over File objects with paths relative to it. */

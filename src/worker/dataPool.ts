@@ -6,7 +6,7 @@ import type { Dataset, LabelSpec, OriginalSample, SampleFacts } from '../data/ty
 import { UserError } from '../lib/errors';
 import type { FolderAccess } from '../storage/types';
 import { WorkerClient } from './client';
-import type { DataRequests, Rescored, Thumbnail } from './protocol';
+import type { DataRequests, FolderRequests, Rescored, Thumbnail } from './protocol';
 
 type DataClient = WorkerClient<DataRequests>;
 
@@ -14,8 +14,8 @@ type DataClient = WorkerClient<DataRequests>;
 const FILES_PER_MESSAGE = 1000;
 const SAMPLES_PER_REQUEST = 32;
 
-/** Hands a folder over without one long structured clone. */
-export async function sendFolder(client: DataClient, access: FolderAccess): Promise<void> {
+/** Hands a folder over to a worker without one long structured clone. */
+export async function sendFolder(client: WorkerClient<FolderRequests>, access: FolderAccess): Promise<void> {
   if (access.kind !== 'files' || access.files.length <= FILES_PER_MESSAGE) {
     await client.request('openFolders', { folders: [access] });
     return;

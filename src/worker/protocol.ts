@@ -15,7 +15,8 @@ export type { CaseResult, EvaluationResult, FolderAccess, MetricSummaryRow } fro
 
 /** What a run trains on or is tested on. */
 export interface DataRequest {
-  readonly folders: readonly FolderAccess[];
+  /** Handed over before by `openFolders` and `addFiles`. */
+  readonly folderIds: readonly string[];
   readonly dataset: Dataset;
   readonly labels: LabelSpec;
 }
@@ -49,8 +50,19 @@ export interface SelfTestRow {
   readonly pass: boolean;
 }
 
+/** Every worker that reads files: folders are handed over once and kept under their ids. */
+export interface FolderRequests {
+  /** A folder of many dropped files arrives in several messages (`addFiles`), none of them long. */
+  openFolders: [{ readonly folders: readonly FolderAccess[] }, never, null];
+  addFiles: [
+    { readonly folderId: string; readonly files: readonly { readonly path: string; readonly file: File }[] },
+    never,
+    null,
+  ];
+}
+
 /** request type -> [payload, progress, result] of the train worker. */
-export interface TrainRequests {
+export interface TrainRequests extends FolderRequests {
   start: [{ readonly backend: BackendChoice; readonly threads: number | 'auto' }, never, DeviceInfo];
   loadWeights: [{ readonly source: WeightsSource; readonly config: StudioConfig }, never, LoadReport];
   estimate: [
@@ -107,14 +119,7 @@ export interface Thumbnail {
  * Requests of a data worker. Folders and the data set are handed over once and kept under ids: a thumbnail of one sample must
  * not clone 10,000 samples.
  */
-export interface DataRequests {
-  /** Remembers folders. A folder of many dropped files arrives in several messages (`addFiles`), none of them long. */
-  openFolders: [{ readonly folders: readonly FolderAccess[] }, never, null];
-  addFiles: [
-    { readonly folderId: string; readonly files: readonly { readonly path: string; readonly file: File }[] },
-    never,
-    null,
-  ];
+export interface DataRequests extends FolderRequests {
   /** Enumerates and pairs. Progress: files seen so far. */
   scan: [{ readonly folderIds: readonly string[] }, { readonly files: number }, Dataset];
   /** Remembers a data set under its id, for the requests below. */

@@ -1,0 +1,70 @@
+/**
+ * @file A new run's record from what the page has open, or the reason why it cannot start. Pure; imports lib.
+ */
+import { UserError, fromPlainError } from '../../lib/errors';
+import type { RunRecord } from '../../storage/runs';
+import type { ConfigState, DatasetState } from './types';
+
+type ConfigView = Pick<ConfigState, 'config' | 'error'>;
+type DataView = Pick<DatasetState, 'dataset' | 'labels' | 'split' | 'splitError' | 'status'>;
+
+const two = (n: number): string => String(n).padStart(2, '0');
+
+/** "20261123_150405", local time, as the framework names its run folders. */
+export function timestamp(date: Date): string {
+  const day = `${date.getFullYear()}${two(date.getMonth() + 1)}${two(date.getDate())}`;
+  return `${day}_${two(date.getHours())}${two(date.getMinutes())}${two(date.getSeconds())}`;
+}
+
+/** Throws 'no-dataset', 'no-config', 'dataset-busy' or the split's own error. */
+export function newRunRecord(
+  config: ConfigView,
+  data: DataView,
+  weightsId: string | null,
+  now = new Date(),
+): RunRecord {
+  if (config.config === null) {
+    throw config.error
+      ? fromPlainError(config.error)
+      : new UserError('no-config', 'The configuration is not ready');
+  }
+  if (data.dataset === null || data.labels === null) {
+    throw new UserError('no-dataset', 'There is no data to train on', {
+      hint: 'Drop a folder on the Data screen, or try the phantom data.',
+    });
+  }
+  if (data.status !== 'ready') {
+    throw new UserError('dataset-busy', 'The data is still being checked', {
+      hint: 'Wait for the report on the Data screen.',
+    });
+  }
+  if (data.split === null) {
+    throw data.splitError
+      ? fromPlainError(data.splitError)
+      : new UserError('no-split', 'The data is not split yet');
+  }
+  const resolved = config.config;
+  return {
+    id: crypto.randomUUID(),
+    name: `${resolved.model.name} ${data.dataset.name} ${timestamp(now)}`,
+    model: resolved.model.name,
+    datasetId: data.dataset.id,
+    datasetName: data.dataset.name,
+    createdAt: now.getTime(),
+    updatedAt: now.getTime(),
+    status: 'running',
+    epoch: 0,
+    epochs: resolved.training.num_epochs,
+    step: 0,
+    best: null,
+    last: null,
+    config: resolved,
+    labels: data.labels,
+    split: data.split,
+    device: null,
+    error: null,
+    bytes: 0,
+    origin: 'trained',
+    initialWeightsId: weightsId,
+  };
+}
