@@ -34,7 +34,10 @@ export interface ForwardContext {
   /** Key for counter-based random masks: same seed and step, same masks. */
   readonly seed: number;
   readonly step: number;
-  /** Called in training mode with the new running statistics; the caller stores them after the step. */
+  /**
+   * Called in training mode with the new running statistics. `value` is kept (tf.keep) and then owned by the receiver, which stores
+   * it after the step and disposes of it.
+   */
   updateBuffer(name: string, value: tf.Tensor): void;
   /** Called with named intermediate features (NHWC) when someone wants them. */
   readonly capture?: (name: string, value: tf.Tensor) => void;

@@ -1,0 +1,105 @@
+/**
+ * @file LayerNorm and BatchNorm as torch has them. Imports tfjs-core only.
+ * Both keep the normalised input and the reciprocal deviation for their gradient:
+ * dx = r (g - mean(g) - n mean(g n)) with n the normalised input, r = 1 / sqrt(var + eps), g = dy * weight.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { differentiable, differentiableWithAside } from './differentiable';
+import { asRows, columnSums } from './matmul';
+
+/**
+ * LayerNorm over the last axis.
+ * @param x [..., c]
+ * @param weight (c)
+ * @param bias (c)
+ * @param eps added to the biased variance; per model (reference/models.md section 9.6).
+ */
+export function layerNorm(x: tf.Tensor, weight: tf.Tensor1D, bias: tf.Tensor1D, eps: number): tf.Tensor {
+  return differentiable(
+    { x, weight, bias },
+    (save) => {
+      const centred = tf.sub(x, tf.mean(x, -1, true));
+      const r = tf.rsqrt(tf.add(tf.mean(tf.square(centred), -1, true), eps));
+      const n = tf.mul(centred, r);
+      save([n, r, weight]);
+      return tf.add(tf.mul(n, weight), bias);
+    },
+    (dy, saved) => {
+      const [n, r, weight0] = saved as readonly [tf.Tensor, tf.Tensor, tf.Tensor1D];
+      return {
+        x: () => {
+          const g = tf.mul(dy, weight0);
+          const along = tf.mul(n, tf.mean(tf.mul(g, n), -1, true));
+          return tf.mul(r, tf.sub(tf.sub(g, tf.mean(g, -1, true)), along));
+        },
+        weight: () => columnSums(asRows(tf.mul(dy, n))),
+        bias: () => columnSums(asRows(dy)),
+      };
+    },
+  );
+}
+
+/** BatchNorm's output with the batch's mean and biased variance, each (c); these two take no gradient. */
+export interface BatchNormResult {
+  readonly y: tf.Tensor;
+  readonly mean: tf.Tensor1D;
+  readonly variance: tf.Tensor1D;
+}
+
+/**
+ * BatchNorm in training mode: statistics over all axes but the last, biased variance.
+ * @param x [..., c]
+ * @param weight (c)
+ * @param bias (c)
+ */
+export function batchNormTrain(
+  x: tf.Tensor,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D,
+  eps: number,
+): BatchNormResult {
+  const rows = x.size / (x.shape[x.rank - 1] as number);
+  const columnMeans = (t: tf.Tensor): tf.Tensor1D => tf.mul(columnSums(t as tf.Tensor2D), 1 / rows);
+  const [y, mean, variance] = differentiableWithAside(
+    { x, weight, bias },
+    (save) => {
+      const flat = asRows(x);
+      const batchMean = columnMeans(flat);
+      const centred = tf.sub(flat, batchMean);
+      const batchVariance = columnMeans(tf.square(centred));
+      const r = tf.rsqrt(tf.add(batchVariance, eps));
+      const n = tf.mul(centred, r);
+      save([n, r, weight]);
+      return [tf.reshape(tf.add(tf.mul(n, weight), bias), x.shape), batchMean, batchVariance];
+    },
+    (dy, saved) => {
+      const [n, r, weight0] = saved as readonly [tf.Tensor2D, tf.Tensor1D, tf.Tensor1D];
+      const shape = dy.shape;
+      return {
+        x: () => {
+          const g = asRows(dy);
+          const along = tf.mul(n, columnMeans(tf.mul(g, n)));
+          const centred = tf.sub(tf.sub(g, columnMeans(g)), along);
+          return tf.reshape(tf.mul(centred, tf.mul(r, weight0)), shape);
+        },
+        weight: () => columnSums(tf.mul(asRows(dy), n)),
+        bias: () => columnSums(asRows(dy)),
+      };
+    },
+  ) as [tf.Tensor, tf.Tensor1D, tf.Tensor1D];
+  return { y, mean, variance };
+}
+
+/** BatchNorm in evaluation mode: fixed running statistics, a scale and a shift per channel. */
+export function batchNormEval(
+  x: tf.Tensor,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D,
+  runningMean: tf.Tensor1D,
+  runningVar: tf.Tensor1D,
+  eps: number,
+): tf.Tensor {
+  const scale = tf.mul(weight, tf.rsqrt(tf.add(runningVar, eps)));
+  const shift = tf.sub(bias, tf.mul(runningMean, scale));
+  return tf.add(tf.mul(x, scale), shift);
+}

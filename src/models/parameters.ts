@@ -1,0 +1,167 @@
+/**
+ * @file A model's tensors on the device: variables by checkpoint name, running statistics, counters.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import type { HostTensor, TensorMap } from '../formats/tensor';
+import { toFloat32 } from '../formats/tensorConvert';
+import { mapLimit } from '../lib/async';
+import { UserError } from '../lib/errors';
+import type { ForwardContext, ParameterSpec } from './types';
+
+/** Read-backs in flight at once; each holds a staging buffer. */
+const PARALLEL_READS = 16;
+
+export interface PassOptions {
+  readonly training: boolean;
+  readonly seed: number;
+  /** Distinct for every forward pass in training (also for each micro-batch): it keys the random masks. */
+  readonly step: number;
+  readonly capture?: (name: string, value: tf.Tensor) => void;
+}
+
+export interface NamedVariable {
+  readonly spec: ParameterSpec;
+  readonly variable: tf.Variable;
+}
+
+/** Creates variables from host tensors; owns them until `dispose`. */
+export class ParameterStore {
+  private readonly variables = new Map<string, tf.Variable>();
+  private readonly counts = new Map<string, number>();
+  private pending = new Map<string, tf.Tensor>();
+
+  /**
+   * @param tensors one per spec, of its shape; any float type.
+   * @throws UserError 'weights-incomplete' naming the first tensor that is absent or of another shape.
+   */
+  constructor(
+    readonly specs: readonly ParameterSpec[],
+    tensors: TensorMap,
+  ) {
+    for (const spec of specs) {
+      const value = fitting(spec, tensors);
+      if (spec.kind === 'counter') {
+        this.counts.set(spec.name, Number(value.data[0] ?? 0));
+      } else {
+        const initial = tf.tensor(toFloat32(value), [...spec.shape], 'float32');
+        this.variables.set(spec.name, tf.variable(initial, spec.kind === 'parameter'));
+        initial.dispose();
+      }
+    }
+  }
+
+  /** The variable of a parameter or buffer. Throws if the model has none of that name. */
+  get(name: string): tf.Variable {
+    const variable = this.variables.get(name);
+    if (variable === undefined) throw new Error(`The model has no tensor "${name}"`);
+    return variable;
+  }
+
+  /** Parameters that the forward pass uses, in the specs' order: what an optimiser may train. */
+  trainable(): NamedVariable[] {
+    return this.specs
+      .filter((spec) => spec.kind === 'parameter' && spec.unused !== true)
+      .map((spec) => ({ spec, variable: this.get(spec.name) }));
+  }
+
+  /** num_batches_tracked by name. */
+  get counters(): Readonly<Record<string, number>> {
+    return Object.fromEntries(this.counts);
+  }
+
+  /** Elements of parameters (unused ones included, as torch counts) and of buffers. */
+  elementCounts(): { parameters: number; buffers: number } {
+    const total = (kind: ParameterSpec['kind']): number =>
+      this.specs
+        .filter((spec) => spec.kind === kind)
+        .reduce((sum, spec) => sum + spec.shape.reduce((a, b) => a * b, 1), 0);
+    return { parameters: total('parameter'), buffers: total('buffer') };
+  }
+
+  /** The context of one forward pass. New running statistics wait for `commitBuffers` or `discardBuffers`. */
+  context(options: PassOptions): ForwardContext {
+    return {
+      ...options,
+      param: (name) => this.get(name),
+      updateBuffer: (name, value) => {
+        this.pending.get(name)?.dispose();
+        this.pending.set(name, value);
+      },
+    };
+  }
+
+  /** Takes over the running statistics of the last training pass and counts the batch. */
+  commitBuffers(): void {
+    for (const [name, value] of this.pending) {
+      this.get(name).assign(value);
+      value.dispose();
+    }
+    if (this.pending.size > 0) {
+      for (const [name, count] of this.counts) this.counts.set(name, count + 1);
+    }
+    this.pending = new Map();
+  }
+
+  /** Forgets the running statistics of the last training pass (a step that is not to count). */
+  discardBuffers(): void {
+    for (const value of this.pending.values()) value.dispose();
+    this.pending = new Map();
+  }
+
+  /** Replaces all values; throws as the constructor does, before anything is changed. */
+  assign(tensors: TensorMap): void {
+    const values = this.specs.map((spec) => fitting(spec, tensors));
+    this.specs.forEach((spec, i) => {
+      const value = values[i] as HostTensor;
+      if (spec.kind === 'counter') {
+        this.counts.set(spec.name, Number(value.data[0] ?? 0));
+      } else {
+        const fresh = tf.tensor(toFloat32(value), [...spec.shape], 'float32');
+        this.get(spec.name).assign(fresh);
+        fresh.dispose();
+      }
+    });
+  }
+
+  /** A host copy of everything, in the specs' order: float32, counters int64. */
+  async toTensorMap(): Promise<TensorMap> {
+    const entries = await mapLimit(
+      this.specs,
+      PARALLEL_READS,
+      async (spec): Promise<[string, HostTensor]> => {
+        if (spec.kind === 'counter') {
+          const data = BigInt64Array.of(BigInt(this.counts.get(spec.name) ?? 0));
+          return [spec.name, { dtype: 'int64', shape: [], data }];
+        }
+        const data = (await this.get(spec.name).data()) as Float32Array;
+        // A copy: some backends hand out memory that the next step reuses.
+        return [spec.name, { dtype: 'float32', shape: spec.shape, data: data.slice() }];
+      },
+    );
+    return new Map(entries);
+  }
+
+  /** Frees all device memory. */
+  dispose(): void {
+    this.discardBuffers();
+    for (const variable of this.variables.values()) variable.dispose();
+    this.variables.clear();
+  }
+}
+
+/** The tensor of a spec, checked for shape. A missing counter is 0: files of other tools leave them out. */
+function fitting(spec: ParameterSpec, tensors: TensorMap): HostTensor {
+  const value = tensors.get(spec.name);
+  if (value === undefined) {
+    if (spec.kind === 'counter') return { dtype: 'int64', shape: [], data: new BigInt64Array(1) };
+    throw new UserError('weights-incomplete', `The weights have no tensor "${spec.name}"`, {
+      subject: spec.name,
+    });
+  }
+  const same = value.shape.length === spec.shape.length && value.shape.every((n, i) => n === spec.shape[i]);
+  if (!same && spec.kind !== 'counter') {
+    const message = `"${spec.name}" has shape [${value.shape}], the model needs [${spec.shape}]`;
+    throw new UserError('weights-incomplete', message, { subject: spec.name });
+  }
+  return value;
+}
