@@ -3,3 +3,8 @@ declare module '@tensorflow/tfjs-backend-wasm/wasm-out/tfjs-backend-wasm-threade
   /** Source of the thread worker, as the package embeds it. */
   export const wasmWorkerContents: string;
 }
+
+declare module '*/chromium.mjs' {
+  /** Path of a Chromium executable, or null. */
+  export function findChromium(): string | null;
+}

@@ -124,7 +124,8 @@ describe('WebGPU device', () => {
   test('a tensor beyond the binding limit is reported as out of memory, once', async () => {
     const info = await startBackend('webgpu', nodePlatform);
     const limit = info.limits?.['maxStorageBufferBindingSize'] ?? 0;
-    const huge = tf.fill([limit / 4 + 1024], 1); // stock tfjs: silently zeros
+    const shape: [number] = [limit / 4 + 1024];
+    const huge = tf.fill(shape, 1); // stock tfjs: silently zeros
     await expect(settleDevice()).rejects.toMatchObject({ code: 'gpu-out-of-memory' });
     huge.dispose();
     await settleDevice();
