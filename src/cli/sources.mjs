@@ -1,0 +1,88 @@
+/**
+ * @file Tells whether sources changed since they were built, and bundles command-line entries. Node only; Vite is loaded when needed.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { builtinModules } from 'node:module';
+import path from 'node:path';
+import { ROOT } from './setup.mjs';
+
+const CACHE = path.join(ROOT, 'node_modules/.cache/studio');
+
+function* filesBelow(file) {
+  const info = statSync(file, { throwIfNoEntry: false });
+  if (info === undefined) return;
+  if (!info.isDirectory()) {
+    yield { file, info };
+    return;
+  }
+  for (const name of readdirSync(file).toSorted()) yield* filesBelow(path.join(file, name));
+}
+
+/**
+ * A short hash of the names, sizes and times of all files below the given paths; tests are left out.
+ * @param {readonly string[]} paths relative to the project's folder
+ */
+export function fingerprint(paths) {
+  const hash = createHash('sha256');
+  for (const { file, info } of paths.flatMap((each) => [...filesBelow(path.join(ROOT, each))])) {
+    if (/\.test\.tsx?$/.test(file)) continue;
+    hash.update(`${path.relative(ROOT, file)} ${info.size} ${info.mtimeMs}\n`);
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** tfjs' modules and Emscripten's code expect CommonJS names in Node. */
+const BANNER = `import { createRequire as studioCreateRequire } from 'node:module';
+import { fileURLToPath as studioFileUrlToPath } from 'node:url';
+const require = studioCreateRequire(import.meta.url);
+const __filename = studioFileUrlToPath(import.meta.url);
+const __dirname = studioFileUrlToPath(new URL('.', import.meta.url));
+`;
+
+/** Native addons and the module that finds them by its own place on disk. */
+const EXTERNAL = ['webgpu', ...builtinModules.flatMap((name) => [name, `node:${name}`])];
+
+/**
+ * Bundles one entry of src/cli into a single file for Node, unless the sources are unchanged.
+ * @param {string} name "main" for src/cli/main.ts
+ * @returns {Promise<string>} path of the bundle
+ */
+export async function bundleEntry(name) {
+  const key = fingerprint(['src', 'configs', 'vite.config.ts', 'package-lock.json']);
+  const folder = path.join(CACHE, `${name}-${key}`);
+  const bundle = path.join(folder, `${name}.mjs`);
+  if (existsSync(bundle)) return bundle;
+  const { build } = await import('vite');
+  const temporary = `${folder}.${process.pid}`;
+  mkdirSync(CACHE, { recursive: true });
+  await build({
+    root: ROOT,
+    configFile: path.join(ROOT, 'vite.config.ts'),
+    configLoader: 'runner',
+    logLevel: 'error',
+    publicDir: false,
+    ssr: { noExternal: true, external: EXTERNAL, target: 'node' },
+    build: {
+      ssr: path.join(ROOT, `src/cli/${name}.ts`),
+      outDir: temporary,
+      target: 'node20',
+      minify: false,
+      sourcemap: false,
+      rolldownOptions: {
+        output: { entryFileNames: `${name}.mjs`, codeSplitting: false, postBanner: BANNER },
+      },
+    },
+  });
+  try {
+    renameSync(temporary, folder);
+  } catch {
+    rmSync(temporary, { recursive: true, force: true }); // another process was faster, with the same sources
+  }
+  for (const old of readdirSync(CACHE)) {
+    if (old.startsWith(`${name}-`) && !old.startsWith(path.basename(folder))) {
+      rmSync(path.join(CACHE, old), { recursive: true, force: true });
+    }
+  }
+  return bundle;
+}
