@@ -152,10 +152,23 @@ export async function pickFolder(): Promise<FolderAccess | null> {
 }
 
 function pickWithInput(): Promise<FolderAccess | null> {
+  return choose((input) => {
+    input.webkitdirectory = true;
+  });
+}
+
+/** Asks for a zip (inside a click): zips have no handle to remember. */
+export function pickZip(): Promise<FolderAccess | null> {
+  return choose((input) => {
+    input.accept = '.zip,application/zip';
+  });
+}
+
+function choose(prepare: (input: HTMLInputElement) => void): Promise<FolderAccess | null> {
   return new Promise((resolve) => {
     const input = document.createElement('input');
     input.type = 'file';
-    input.webkitdirectory = true;
+    prepare(input);
     input.addEventListener('change', () => resolve(readFileList(input.files ?? [])[0] ?? null));
     input.addEventListener('cancel', () => resolve(null));
     input.click();

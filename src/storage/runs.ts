@@ -10,7 +10,7 @@ import type { DeviceInfo } from '../gpu/device';
 import type { PlainError } from '../lib/errors';
 import type { EpochMetrics, PredictionPanel, StepRecord } from '../training/types';
 import type { CaseResult, EvaluationResult } from './types';
-import type { StoredCheckpoint } from './checkpoints';
+import type { StoredCheckpoint } from './checkpointRows';
 import { keyval, ownedBy, readAll, transact } from './database';
 import { deleteParts } from './parts';
 

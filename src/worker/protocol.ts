@@ -143,6 +143,43 @@ export interface DataRequests extends FolderRequests {
   ];
 }
 
+/** What an export gives back: a Blob to download, or null when it was written into the chosen directory. */
+export interface Exported {
+  readonly name: string;
+  readonly blob: Blob | null;
+}
+
+/** Requests of the file worker: what must not block the page, made for one job and ended after it. */
+export interface FileRequests {
+  /** The run folder of the design, as a zip or straight into a directory. */
+  exportRun: [
+    { readonly runId: string; readonly directory: FileSystemDirectoryHandle | null },
+    { readonly message: string },
+    Exported,
+  ];
+  exportWeights: [{ readonly checkpointId: string; readonly format: 'safetensors' | 'pth' }, never, Exported];
+  /** 8-bit PNG label maps, named as the images. `threshold` for binary results. */
+  exportPredictions: [
+    {
+      readonly evaluationId: string;
+      readonly threshold: number;
+      readonly directory: FileSystemDirectoryHandle | null;
+    },
+    { readonly message: string },
+    Exported,
+  ];
+  exportCases: [
+    {
+      readonly result: Omit<EvaluationResult, 'cases'>;
+      readonly cases: readonly Pick<CaseResult, 'id' | 'folderName' | 'className' | 'perLabel'>[];
+    },
+    never,
+    Exported,
+  ];
+  /** An exported run zip, a .safetensors or a .pth becomes an 'imported' run. `fallback`: for files that carry no config. */
+  importRun: [{ readonly file: File; readonly fallback: StudioConfig }, never, { readonly runId: string }];
+}
+
 export type RequestName<R> = keyof R & string;
 export type PayloadOf<R, K extends keyof R> = R[K] extends [infer P, unknown, unknown] ? P : never;
 export type ProgressOf<R, K extends keyof R> = R[K] extends [unknown, infer P, unknown] ? P : never;

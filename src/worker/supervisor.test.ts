@@ -3,6 +3,7 @@ import { UserError } from '../lib/errors';
 import { retryDelay, supervise, waitFor } from './supervisor';
 
 const lost = (): UserError => new UserError('gpu-lost', 'gone');
+const missing = (): UserError => new UserError('no-webgpu', 'none');
 const crashed = (): UserError => new UserError('worker-crashed', 'gone');
 
 function harness(script: readonly (UserError | 'done')[], savesAt: readonly number[] = []) {
@@ -33,7 +34,6 @@ describe('supervise', () => {
   });
 
   it('takes a missing adapter for part of the loss on a retry only', async () => {
-    const missing = (): UserError => new UserError('no-webgpu', 'none');
     await expect(harness([missing()]).promise).rejects.toMatchObject({ code: 'no-webgpu' });
     expect(await harness([lost(), missing(), 'done']).promise).toBe(2);
   });

@@ -5,7 +5,7 @@
 import type { Dataset } from '../../data/types';
 import { UserError } from '../../lib/errors';
 import type { FolderAccess } from '../../storage/types';
-import { listCheckpoints } from '../../storage/checkpoints';
+import { listCheckpoints } from '../../storage/checkpointRows';
 import type { RunRecord } from '../../storage/runs';
 import { sendFolder } from '../../worker/dataPool';
 import { withJobLock } from '../../worker/locks';

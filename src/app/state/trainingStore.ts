@@ -4,17 +4,18 @@
  */
 import { create } from 'zustand';
 import { UserError, toPlainError } from '../../lib/errors';
-import { collectGarbage, listCheckpoints } from '../../storage/checkpoints';
+import { collectGarbage, listCheckpoints } from '../../storage/checkpointRows';
 import { listRuns, patchRun, readHistory, readRun, writeRun } from '../../storage/runs';
 import type { RunRecord } from '../../storage/runs';
 import { askToPersist, readPretrained, writePretrained } from '../../storage/session';
 import { addWeights, listWeights } from '../../storage/weights';
-import { scheduleNote } from '../../training/continuation';
+
 import type { TrainEvent } from '../../training/types';
 import { runsInProgress, whenReleased } from '../../worker/locks';
 import { trainHost } from '../../worker/trainHost';
 import { announceRuns, onTabMessage } from './channel';
 import { useConfig } from './configStore';
+import { continuationNote } from './continuation';
 import { jobData, useDataset } from './datasetStore';
 import { EventBatcher, applyEvents, emptyLive, liveFromHistory } from './live';
 import type { LiveView } from './live';
@@ -232,7 +233,7 @@ export const useTraining = create<TrainingState>()((set, get) => {
 
     async continuationNote(runId, epochs) {
       const run = await readRun(runId);
-      return run ? scheduleNote(run.config, run.epoch, epochs) : '';
+      return run ? continuationNote(run.config, run.epoch, epochs) : '';
     },
 
     async runEstimate() {

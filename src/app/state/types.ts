@@ -167,6 +167,7 @@ export interface RunsState {
   exportWeights(checkpointId: string, format: 'safetensors' | 'pth'): Promise<void>;
   /** An exported run zip / weights file dropped back in becomes a run that can be tested and trained on. */
   importFile(file: File): Promise<string>;
+  deleteCheckpoint(id: string): Promise<void>;
   eraseEverything(): Promise<void>;
 }
 
@@ -189,6 +190,8 @@ export interface InspectState {
   }): Promise<void>;
   cancel(): void;
   open(evaluationId: string): Promise<void>;
+  /** Lists stored evaluations (`previous`). */
+  refresh(): Promise<void>;
   select(id: string): void;
   setThreshold(threshold: number): void;
   /** Image and ground truth at the evaluation's resolution, for the linked views. */
