@@ -56,9 +56,11 @@ export function resizePositions(positions: HostTensor, grid: number): HostTensor
   return float32Tensor([1, 1 + grid * grid, c], out);
 }
 
+/** Names without DataParallel's prefix. */
+const bare = (name: string): string => name.replace(/^module\./, '');
+
 /** Says which kind of file it is and gives each name as this model has it. */
 function recognise(names: readonly string[]): { title: string; rename: (name: string) => string } {
-  const bare = (name: string): string => name.replace(/^module\./, '');
   const has = (prefix: string): boolean => names.some((name) => bare(name).startsWith(prefix));
   if (has('backbone.')) {
     const full = has('decode_head.');

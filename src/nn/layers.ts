@@ -52,6 +52,11 @@ export function depthwiseLayer(ctx: LayerContext, name: string, x: tf.Tensor4D):
   return depthwiseConv2d(x, w, ctx.param(`${name}.bias`) as tf.Tensor1D);
 }
 
+/** torch's running update, kept for the receiver of `updateBuffer`. */
+function blend(old: tf.Tensor, now: tf.Tensor, factor: number): tf.Tensor {
+  return tf.keep(tf.add(tf.mul(old, 1 - BATCH_NORM_MOMENTUM), tf.mul(now, BATCH_NORM_MOMENTUM * factor)));
+}
+
 /**
  * BatchNorm2d. Training: batch statistics; the new running statistics (torch's momentum 0.1, unbiased variance) go to
  * `updateBuffer`. Evaluation: running statistics.
@@ -67,8 +72,6 @@ export function batchNormLayer<T extends tf.Tensor>(ctx: LayerContext, name: str
   const { y, mean, variance } = batchNormTrain(x, weight, bias, BATCH_NORM_EPS);
   const count = x.size / (x.shape[x.rank - 1] as number);
   const unbiased = count / Math.max(1, count - 1);
-  const blend = (old: tf.Tensor, now: tf.Tensor, factor: number): tf.Tensor =>
-    tf.keep(tf.add(tf.mul(old, 1 - BATCH_NORM_MOMENTUM), tf.mul(now, BATCH_NORM_MOMENTUM * factor)));
   ctx.updateBuffer(`${name}.running_mean`, blend(runningMean, mean, 1));
   ctx.updateBuffer(`${name}.running_var`, blend(runningVar, variance, unbiased));
   return y as T;

@@ -87,6 +87,15 @@ export function affine(x: tf.Tensor2D, w: tf.Tensor2D, b: tf.Tensor1D | null): t
   return tf.fused.matMul({ a: x, b: weight, transposeB: !first, bias: b }) as tf.Tensor2D;
 }
 
+function linearGradients(dy: tf.Tensor, saved: readonly tf.Tensor[]) {
+  const [x0, w0] = saved as readonly [tf.Tensor, tf.Tensor2D];
+  return {
+    x: () => tf.reshape(product(asRows(dy), w0), x0.shape),
+    w: () => product(asRows(dy), asRows(x0), true, false),
+    b: () => columnSums(asRows(dy)),
+  };
+}
+
 /**
  * torch's Linear: y = x W^T + b over the last axis.
  * @param x [..., in]
@@ -97,18 +106,10 @@ export function affine(x: tf.Tensor2D, w: tf.Tensor2D, b: tf.Tensor1D | null): t
 export function linear(x: tf.Tensor, w: tf.Tensor2D, b: tf.Tensor1D | null): tf.Tensor {
   const shape = [...x.shape.slice(0, -1), w.shape[0]];
   const forward = (): tf.Tensor => tf.reshape(affine(asRows(x), w, b), shape);
-  const backward = (dy: tf.Tensor, saved: readonly tf.Tensor[]) => {
-    const [x0, w0] = saved as readonly [tf.Tensor, tf.Tensor2D];
-    return {
-      x: () => tf.reshape(product(asRows(dy), w0), x0.shape),
-      w: () => product(asRows(dy), asRows(x0), true, false),
-      b: () => columnSums(asRows(dy)),
-    };
-  };
   const run = (save: (t: tf.Tensor[]) => void): tf.Tensor => {
     save([x, w]);
     return forward();
   };
   const inputs: Record<string, tf.Tensor> = b === null ? { x, w } : { x, w, b };
-  return differentiable(inputs, run, backward);
+  return differentiable(inputs, run, linearGradients);
 }
