@@ -51,7 +51,7 @@ export async function startBackend(
     return startWasm(platform, threads, `The GPU ${report.name} is too small (${missing}): ${COST}`);
   }
   if (report.software) {
-    const why = `WebGPU has only a software adapter here, ${report.name}, which is slower than WASM${because}: ${COST}`;
+    const why = `WebGPU has only the software adapter ${report.name} here${because}, which is slower than WASM: ${COST}`;
     return startWasm(platform, threads, why);
   }
   return startWebGpu(report, `hardware adapter found${because}`);

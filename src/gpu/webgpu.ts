@@ -64,7 +64,7 @@ export async function findAdapter(gpu: GPU): Promise<AdapterReport | null> {
     .map(([key, needed]) => ({ key, needed, has: adapter.limits[key as keyof typeof NEEDED_LIMITS] }))
     .filter(({ needed, has }) => has < needed)
     .map(({ key, needed, has }) => `${key} is ${has}, needed ${needed}`);
-  return { adapter, name: software ? `${name} (software)` : name, software, missing };
+  return { adapter, name, software, missing };
 }
 
 /**
@@ -83,7 +83,8 @@ export async function startWebGpu(report: AdapterReport, reason: string): Promis
   if (tf.findBackendFactory('webgpu') !== null) tf.removeBackend('webgpu');
   tf.registerBackend('webgpu', () => new WebGPUBackend(device, adapter.info), 3);
   await tf.setBackend('webgpu');
-  return { backend: 'webgpu', name: report.name, software: report.software, features, limits, reason };
+  const name = report.software ? `${report.name} (software)` : report.name;
+  return { backend: 'webgpu', name, software: report.software, features, limits, reason };
 }
 
 /** The running WebGPU backend, for kernels of our own; null on other backends. */
