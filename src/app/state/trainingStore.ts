@@ -15,7 +15,7 @@ import { runsInProgress, whenReleased } from '../../worker/locks';
 import { trainHost } from '../../worker/trainHost';
 import { announceRuns, onTabMessage } from './channel';
 import { useConfig } from './configStore';
-import { continuationNote } from './continuation';
+import { describeContinuation } from './continuation';
 import { jobData, useDataset } from './datasetStore';
 import { EventBatcher, applyEvents, emptyLive, liveFromHistory } from './live';
 import type { LiveView } from './live';
@@ -233,7 +233,7 @@ export const useTraining = create<TrainingState>()((set, get) => {
 
     async continuationNote(runId, epochs) {
       const run = await readRun(runId);
-      return run ? continuationNote(run.config, run.epoch, epochs) : '';
+      return run ? describeContinuation(run.config, run, epochs) : '';
     },
 
     async runEstimate() {
