@@ -15,7 +15,7 @@ import { runsInProgress, whenReleased } from '../../worker/locks';
 import { trainHost } from '../../worker/trainHost';
 import { announceRuns, onTabMessage } from './channel';
 import { useConfig } from './configStore';
-import { describeContinuation } from './continuation';
+import { describeContinuation } from '../../worker/continuation';
 import { jobData, useDataset } from './datasetStore';
 import { EventBatcher, applyEvents, emptyLive, liveFromHistory } from './live';
 import type { LiveView } from './live';

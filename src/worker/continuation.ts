@@ -1,8 +1,8 @@
 /**
  * @file What continuing a run with another number of epochs does to its learning rate, in one or two sentences. Pure.
  */
-import type { StudioConfig } from '../../config/types';
-import { learningRate } from '../../nn/schedules';
+import type { StudioConfig } from '../config/types';
+import { learningRate } from '../nn/schedules';
 
 /** Where the run stands. */
 export interface Progress {
