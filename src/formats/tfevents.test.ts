@@ -18,7 +18,7 @@ it('checksums equal the published check values', () => {
   );
 });
 
-it('frames records and encodes events as TensorBoard's protocol says', () => {
+it('frames records and encodes events as the TensorBoard protocol says', () => {
   const png = writePng({ width: 2, height: 1, mode: 'L', data: Uint8Array.of(0, 255) });
   const file = concatBytes([
     fileVersionEvent(1700000000.5),
