@@ -1,25 +1,10 @@
 /**
  * @file Reads case.json (and the config.json of SegFormer cases) into a model, its architecture and a training recipe. Pure.
  */
+import type { StudioConfig } from '../config/types';
 import { UserError } from '../lib/errors';
 import { getModel } from './registry';
 import type { ModelDefinition } from './types';
-
-export interface CaseAdamWSettings {
-  readonly lr: number;
-  readonly weightDecay: number;
-  readonly betas: readonly [number, number];
-  readonly eps: number;
-}
-
-export type CaseLossSettings =
-  | {
-      readonly kind: 'bce+dice';
-      readonly bceWeight: number;
-      readonly diceWeight: number;
-      readonly smooth: number;
-    }
-  | { readonly kind: 'crossEntropy' };
 
 export interface DescribedCase {
   readonly model: ModelDefinition;
@@ -28,8 +13,9 @@ export interface DescribedCase {
   /** Of weights given by rule; null: a checkpoint. */
   readonly salt: string | null;
   readonly training: {
-    readonly loss: CaseLossSettings;
-    readonly optimizer: CaseAdamWSettings;
+    readonly loss: StudioConfig['loss'];
+    readonly optimizer: StudioConfig['optimizer'];
+    readonly lr: number; // constant
     readonly losses: readonly number[]; // expected, before each step
   } | null;
 }
@@ -91,12 +77,13 @@ function segFormerKeys(given: Json, modelConfig: Json): Json {
   };
 }
 
-function lossSettings(loss: Json): CaseLossSettings {
+function lossSettings(loss: Json): StudioConfig['loss'] {
+  const plain = { ce_weight: 1, pos_weight: 1, class_weights: null } as const;
   const kind = loss['kind'];
-  if (kind === 'crossEntropy') return { kind };
+  if (kind === 'crossEntropy') return { ...plain, name: 'ce', bce_weight: 0, dice_weight: 0, smooth: 1e-5 };
   if (kind === 'bce+dice') {
-    const [bceWeight, diceWeight] = [number(loss, 'bceWeight'), number(loss, 'diceWeight')];
-    return { kind, bceWeight, diceWeight, smooth: number(loss, 'smooth') };
+    const [bce, dice] = [number(loss, 'bceWeight'), number(loss, 'diceWeight')];
+    return { ...plain, name: 'bce_dice', bce_weight: bce, dice_weight: dice, smooth: number(loss, 'smooth') };
   }
   throw new UserError('case-unknown', `The case's loss "${String(kind)}" is not known`, {
     subject: 'loss.kind',
@@ -108,16 +95,22 @@ function trainingOf(given: Json): DescribedCase['training'] {
   if (losses === undefined) return null;
   if (!Array.isArray(losses)) incomplete('losses');
   const optimizer = asObject(given['optimizer']);
+  const betas = optimizer['betas'];
   if (optimizer['kind'] !== 'adamw') incomplete('optimizer.kind');
-  const betas = optimizer['betas'] as [number, number];
+  if (!Array.isArray(betas) || betas.length !== 2) incomplete('optimizer.betas');
   return {
     loss: lossSettings(asObject(given['loss'])),
     optimizer: {
-      lr: number(optimizer, 'lr'),
-      weightDecay: number(optimizer, 'weightDecay'),
-      betas: [betas[0], betas[1]],
+      name: 'adamw',
+      weight_decay: number(optimizer, 'weightDecay'),
+      betas: betas as [number, number],
       eps: number(optimizer, 'eps'),
+      momentum: 0,
+      layer_decay: null,
+      head_lr_multiplier: 1,
+      decay_norm_and_bias: true,
     },
+    lr: number(optimizer, 'lr'),
     losses: losses as number[],
   };
 }

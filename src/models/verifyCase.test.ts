@@ -1,62 +1,50 @@
 /**
- * @file The models against PyTorch's numbers.
+ * @file The models against PyTorch's numbers on WASM: small cases with training, full-size models forward.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { beforeAll, describe, expect, it } from 'vitest';
-import { readTensorsFile } from '../formats/checkpointFile';
-import type { TensorMap } from '../formats/tensor';
-import { useBackend, type TestBackend } from '../gpu/ops/testSupport';
-import { verifyModelCase, type CaseQuantity } from './verifyCase';
+import { beforeAll, expect, it } from 'vitest';
+import { useBackend } from '../gpu/ops/testSupport';
+import { jsonOf, tensorsOf, verifyFolder } from './testSupport';
+import { verifyModelCase } from './verifyCase';
 
-function tensorsOf(path: string): TensorMap | null {
-  return existsSync(path) ? readTensorsFile(new Uint8Array(readFileSync(path)), path).tensors : null;
-}
+beforeAll(() => useBackend('wasm'));
 
-function json(path: string): unknown {
-  return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : null;
-}
+const TRAINED = [
+  'public/cases/tinyusfm-binary',
+  'public/cases/segformer-binary',
+  'e2e/cases/tinyusfm-multiclass',
+  'e2e/cases/segformer-multiclass',
+];
 
-async function verify(folder: string): Promise<CaseQuantity[]> {
-  const expected = tensorsOf(`${folder}/tensors.safetensors`) as TensorMap;
-  const checkpoint = tensorsOf(`${folder}/checkpoint.pth`) ?? tensorsOf(`${folder}/model.safetensors`);
-  return verifyModelCase(json(`${folder}/case.json`), expected, checkpoint, json(`${folder}/config.json`));
-}
+it.each(TRAINED)('%s: features, logits, gradients, trajectory', async (folder) => {
+  const results = await verifyFolder(folder);
+  expect(results.filter((r) => !r.pass)).toEqual([]);
+  const kinds = results.map((r) => r.quantity.split(' (')[0]);
+  expect(kinds).toEqual(expect.arrayContaining(['feature.0', 'feature.3', 'logits.eval', 'gradients']));
+  expect(kinds).toEqual(
+    expect.arrayContaining(['zero gradients, absolute', 'loss of 8 steps', 'trained weights']),
+  );
+});
 
-const SMALL = [
-  ['public/cases/tinyusfm-binary', 9],
-  ['public/cases/segformer-binary', 9],
-  ['e2e/cases/tinyusfm-multiclass', 9],
-  ['e2e/cases/segformer-multiclass', 9],
-] as const;
-const FULL = ['e2e/cases/tinyusfm-full', 'e2e/cases/segformer-b0-full'];
-const backend = (process.env['STUDIO_TEST_BACKEND'] ?? 'wasm') as TestBackend;
-
-describe(`cases on ${backend}`, () => {
-  beforeAll(() => useBackend(backend));
-
-  it.each(SMALL)('%s', async (folder) => {
-    const results = await verify(folder);
-    console.log(
-      folder,
-      results
-        .map(
-          (r) => `${r.pass ? 'ok  ' : 'BAD '} ${r.relativeError.toExponential(2)} ${r.bound} ${r.quantity}`,
-        )
-        .join('\n'),
-    );
+it.each(['e2e/cases/tinyusfm-full', 'e2e/cases/segformer-b0-full'])(
+  '%s: full size, forward',
+  async (folder) => {
+    const results = await verifyFolder(folder);
     expect(results.filter((r) => !r.pass)).toEqual([]);
-  });
+    expect(results.length).toBe(5);
+  },
+);
 
-  it.each(FULL)('%s', async (folder) => {
-    const results = await verify(folder);
-    console.log(
-      folder,
-      results
-        .map(
-          (r) => `${r.pass ? 'ok  ' : 'BAD '} ${r.relativeError.toExponential(2)} ${r.bound} ${r.quantity}`,
-        )
-        .join('\n'),
-    );
-    expect(results.filter((r) => !r.pass)).toEqual([]);
+it('misses a bound when the expected numbers are others', async () => {
+  const folder = 'e2e/cases/segformer-b0-full';
+  const expected = tensorsOf(`${folder}/tensors.safetensors`);
+  const feature = expected?.get('feature.2');
+  (feature?.data as Float32Array)[7] = 3;
+  const results = await verifyModelCase(jsonOf(`${folder}/case.json`), expected ?? new Map(), null);
+  expect(results.filter((r) => !r.pass).map((r) => r.quantity)).toEqual(['feature.2']);
+});
+
+it('refuses a case of an unknown model', async () => {
+  await expect(verifyModelCase({ model: 'unet' }, new Map(), null)).rejects.toMatchObject({
+    code: 'case-unknown',
   });
 });

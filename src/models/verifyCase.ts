@@ -7,9 +7,10 @@ import type { HostTensor, TensorMap } from '../formats/tensor';
 import { toFloat32 } from '../formats/tensorConvert';
 import { yieldToEventLoop } from '../lib/async';
 import { UserError } from '../lib/errors';
+import { segmentationLoss } from '../nn/losses';
+import { Optimizer } from '../nn/optimizers';
 import { describeCase, type DescribedCase } from './caseDescription';
 import { ruleImages, ruleTensor } from './caseRule';
-import { caseLoss, CaseAdamW } from './caseTraining';
 import { fitTensors } from './load';
 import { ParameterStore } from './parameters';
 
@@ -211,16 +212,21 @@ async function verifyTraining(
   const { model, architecture, training } = described;
   const masks = expected.get('masks');
   if (training === null || masks === undefined) return [];
-  const labels = tf.tensor3d(toFloat32(masks), masks.shape as [number, number, number]);
+  const values = Int32Array.from(toFloat32(masks));
+  const labels = tf.tensor3d(values, masks.shape as [number, number, number], 'int32');
   const trained = store.trainable();
-  const optimizer = new CaseAdamW(training.optimizer);
+  const decay = training.optimizer.weight_decay; // on every parameter, as torch does by default
+  const optimizer = new Optimizer(
+    training.optimizer,
+    trained.map((t) => ({ name: t.spec.name, variable: t.variable, lrScale: 1, weightDecay: decay })),
+  );
   const results: CaseQuantity[] = [];
   let zero = new Set<string>();
   let lossError = 0;
   for (let step = 0; step < training.losses.length; step++) {
     const ctx = store.context({ training: true, seed: 0, step });
     const { value, grads } = tf.variableGrads(
-      () => caseLoss(training.loss, model.forward(ctx, architecture, images), labels),
+      () => segmentationLoss(training.loss, model.forward(ctx, architecture, images), labels).total,
       trained.map((t) => t.variable),
     );
     const byName = new Map(trained.map((t) => [t.spec.name, grads[t.variable.name] as tf.Tensor]));
@@ -229,7 +235,7 @@ async function verifyTraining(
       results.push(...first.results);
       zero = first.zero;
     }
-    optimizer.step(trained, byName);
+    optimizer.step(byName, training.lr, step, null);
     store.commitBuffers();
     const loss = (await value.data())[0] as number;
     const wanted = training.losses[step] as number;
