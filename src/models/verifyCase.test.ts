@@ -2,6 +2,7 @@
  * @file The models against PyTorch's numbers on WASM: small cases with training, full-size models forward.
  */
 import { beforeAll, expect, it } from 'vitest';
+import type { HostTensor, TensorMap } from '../formats/tensor';
 import { useBackend } from '../gpu/ops/testSupport';
 import { jsonOf, tensorsOf, verifyFolder } from './testSupport';
 import { verifyModelCase } from './verifyCase';
@@ -36,10 +37,10 @@ it.each(['e2e/cases/tinyusfm-full', 'e2e/cases/segformer-b0-full'])(
 
 it('misses a bound when the expected numbers are others', async () => {
   const folder = 'e2e/cases/segformer-b0-full';
-  const expected = tensorsOf(`${folder}/tensors.safetensors`);
-  const feature = expected?.get('feature.2');
-  (feature?.data as Float32Array)[7] = 3;
-  const results = await verifyModelCase(jsonOf(`${folder}/case.json`), expected ?? new Map(), null);
+  const expected = tensorsOf(`${folder}/tensors.safetensors`) as TensorMap;
+  const { data } = expected.get('feature.2') as HostTensor;
+  data[7] = 3;
+  const results = await verifyModelCase(jsonOf(`${folder}/case.json`), expected, null);
   expect(results.filter((r) => !r.pass).map((r) => r.quantity)).toEqual(['feature.2']);
 });
 
