@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { Random } from '../lib/random';
 import { decodeBmp } from './bmp';
 import { decodeImage, toRGB } from './image';
+import { setJpegWasm } from './jpeg';
 import { useNodeJpegWasm } from './jpegWasmNode';
 import { decodeTiff } from './tiff';
 import {
@@ -37,6 +38,14 @@ const expected = readJson<Record<string, Expected>>(`${IMAGES}/expected.json`);
 async function textRefusal(text: string): Promise<string> {
   return (await refusal(() => decodeImage(new TextEncoder().encode(text), 'x.png'))).code;
 }
+
+it('a decoder that cannot be loaded is said to be so, and tried again', async () => {
+  setJpegWasm(() => Promise.reject(new Error('offline')));
+  const bytes = readBytes(`${IMAGES}/grey.jpg`);
+  expect((await refusal(() => decodeImage(bytes, 'grey.jpg'))).code).toBe('decoder-unavailable');
+  useNodeJpegWasm();
+  expect((await decodeImage(bytes, 'grey.jpg')).mode).toBe('L');
+});
 
 describe('pictures written by Pillow give what Pillow reads', () => {
   const exact = Object.keys(expected).filter((f) => /\.(bmp|tif)$/.test(f) && f !== 'jpeg.tif');

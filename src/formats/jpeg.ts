@@ -3,6 +3,7 @@
  * Pillow within one grey level. Imports formats and @jsquash/jpeg. Never rotates: EXIF orientation is reported.
  */
 import createDecoder, { type MozJPEGModule } from '@jsquash/jpeg/codec/dec/mozjpeg_dec.js';
+import { UserError } from '../lib/errors';
 import { checkSize, imageCorrupt, imageUnsupported } from './imageErrors';
 import type { RasterImage } from './image.types';
 import { readJpegHeader } from './jpegHeader';
@@ -26,7 +27,10 @@ async function compile(): Promise<WebAssembly.Module> {
   } catch (error) {
     // A failed download may be tried again.
     compiled = undefined;
-    throw error;
+    throw new UserError('decoder-unavailable', 'The JPEG decoder could not be loaded', {
+      hint: 'Reload the page; if it stays so, convert the pictures to PNG.',
+      cause: error,
+    });
   }
 }
 
@@ -80,7 +84,7 @@ function dropChannels(rgba: Uint8ClampedArray, keep: 1 | 3): Uint8Array {
   return out;
 }
 
-/** @throws UserError 'file-truncated', 'file-corrupt', 'image-unsupported' (CMYK, 12 bit, lossless), 'image-too-large'. */
+/** @throws UserError 'file-truncated', 'file-corrupt', 'image-unsupported' (CMYK, 12 bit, lossless), 'image-too-large', 'decoder-unavailable'. */
 export async function decodeJpeg(bytes: Uint8Array, name: string): Promise<RasterImage> {
   const header = readJpegHeader(bytes, name);
   checkSize(header.width, header.height, name);

@@ -221,11 +221,15 @@ export interface PngInput {
   readonly height: number;
   readonly mode: 'L' | 'P' | 'RGB' | 'RGBA';
   readonly data: Uint8Array | Uint8ClampedArray;
-  /** Mode P: RGBA per entry, as in `RasterImage`. */
+  /** Mode P: RGBA per entry, as in `RasterImage`; the grey ramp if left out. */
   readonly palette?: Uint8Array;
 }
 
 const COLOR_TYPES = { L: 0, RGB: 2, P: 3, RGBA: 6 } as const;
+
+function greyRamp(): Uint8Array {
+  return Uint8Array.from({ length: 1024 }, (_, i) => (i % 4 === 3 ? 255 : i >> 2));
+}
 
 function paletteChunks(palette: Uint8Array): Uint8Array[] {
   const count = Math.min(256, palette.length >> 2);
@@ -274,7 +278,7 @@ export function writePng(image: PngInput): Uint8Array<ArrayBuffer> {
   header[8] = 8;
   header[9] = COLOR_TYPES[image.mode];
   const parts = [Uint8Array.from(SIGNATURE), chunk('IHDR', header)];
-  if (image.mode === 'P') parts.push(...paletteChunks(image.palette ?? new Uint8Array(4)));
+  if (image.mode === 'P') parts.push(...paletteChunks(image.palette ?? greyRamp()));
   parts.push(
     chunk('IDAT', zlibSync(filterRows(image, channels), { level: 6 })),
     chunk('IEND', new Uint8Array()),
