@@ -98,6 +98,7 @@ export interface TrainState {
   readonly step: number; // optimiser steps done
   readonly epochLossSum: number; // of the running epoch
   readonly epochTermSums: Readonly<Record<string, number>>;
+  readonly epochImages: number; // images behind those sums
   readonly best: { readonly epoch: number; readonly dice: number } | null;
   readonly earlyStopping: { readonly best: number | null; readonly counter: number };
   readonly plateau: {

@@ -1,0 +1,367 @@
+/**
+ * @file The training loop: epochs of optimiser steps, validation, checkpoints, early stopping. Imports data, nn, gpu health.
+ * Its position is a handful of numbers (TrainState), and everything random is a function of them, so a run resumed from any
+ * checkpoint, in mid-epoch too, computes the same bits as one that was never interrupted.
+ */
+import type { StudioConfig } from '../config/types';
+import type { LabelSpec, SampleReader, Split } from '../data/types';
+import type { TensorMap } from '../formats/tensor';
+import { assertDeviceHealthy, isOutOfMemory, settleDevice } from '../gpu/health';
+import type { DeviceInfo } from '../gpu/device';
+import { memoryUse, trimMemory } from '../gpu/memory';
+import { yieldToEventLoop } from '../lib/async';
+import { toPlainError, UserError } from '../lib/errors';
+import { learningRate, plateauStart, plateauStep } from '../nn/schedules';
+import { BatchSource, type TrainBatch } from './batches';
+import { checkpointMoments, checkpointWeights } from './checkpoint';
+import { assertUsableWeights } from './guards';
+import { fittingBatchSize } from './dryRun';
+import { StepReporter } from './reporter';
+import { TrainingSession } from './session';
+import type { TrainControl } from './control';
+import type { Checkpoint, CheckpointInfo, CheckpointSink, EpochMetrics, EventSink, TrainState } from './types';
+import { validate, type Validation } from './validate';
+
+export interface TrainRequest {
+  readonly runId: string;
+  readonly config: StudioConfig;
+  readonly labels: LabelSpec;
+  readonly split: Split;
+  readonly reader: SampleReader;
+  readonly device: DeviceInfo;
+  /** Pretrained tensors under the model's names (models/load.ts); ignored when resuming. */
+  readonly initial: TensorMap | null;
+  readonly resume: { readonly checkpoint: Checkpoint; readonly info: CheckpointInfo } | null;
+  readonly checkpoints: CheckpointSink;
+  readonly events: EventSink;
+  readonly control: TrainControl;
+  /** Milliseconds; only for reports. */
+  readonly now?: () => number;
+}
+
+export interface TrainOutcome {
+  readonly reason: 'completed' | 'early-stopped' | 'stopped';
+  readonly state: TrainState;
+}
+
+/**
+ * Trains until the epochs are done, early stopping strikes, or the control stops it. Emits 'failed' and rejects on errors:
+ * 'no-training-cases', 'loss-not-finite' (names the batch), 'gpu-out-of-memory' (says what fits), 'gpu-lost'.
+ */
+export async function runTraining(request: TrainRequest): Promise<TrainOutcome> {
+  const run = new Run(request);
+  try {
+    return await run.run();
+  } catch (error) {
+    const explained = await explain(error, request, run);
+    request.events.emit({ type: 'failed', error: toPlainError(explained), lastCheckpoint: run.lastCheckpoint });
+    throw explained;
+  } finally {
+    run.dispose();
+  }
+}
+
+/** Out of memory: frees the run and finds the batch size that fits. */
+async function explain(error: unknown, request: TrainRequest, run: Run): Promise<unknown> {
+  if (!isOutOfMemory(error)) return error;
+  run.dispose();
+  trimMemory();
+  const asked = request.config.training.batch_size;
+  const fits = await fittingBatchSize(request.config, Math.floor(asked / 2)).catch(() => 0);
+  return new UserError('gpu-out-of-memory', `Not enough memory for training.batch_size=${asked} at ${request.config.model.image_size} pixels`, {
+    subject: 'training.batch_size',
+    hint:
+      fits > 0
+        ? `training.batch_size=${fits} fits; training.accumulation_steps=${Math.ceil(asked / fits)} keeps the effective batch.`
+        : 'Not even one image fits: use a smaller model or model.image_size.',
+    cause: error,
+  });
+}
+
+class Run {
+  lastCheckpoint: CheckpointInfo | null;
+  private readonly session: TrainingSession;
+  private readonly batches: BatchSource;
+  private readonly reporter: StepReporter;
+  private readonly now: () => number;
+  private readonly panelIds: ReadonlySet<string>;
+  private state: TrainState;
+  private epochStarted = 0;
+  private epochSeconds: number[] = [];
+  private savedStep = -1;
+  private disposed = false;
+
+  constructor(private readonly request: TrainRequest) {
+    const { config, split, resume } = request;
+    if (split.train.length === 0) {
+      throw new UserError('no-training-cases', 'The training split is empty', { subject: 'data.split' });
+    }
+    this.now = request.now ?? (() => performance.now());
+    this.lastCheckpoint = resume?.info ?? null;
+    this.session = new TrainingSession(config, resume === null ? request.initial : checkpointWeights(resume.checkpoint));
+    if (resume !== null) this.session.optimizer.load(checkpointMoments(resume.checkpoint));
+    this.batches = new BatchSource(config, split.train, request.reader);
+    this.panelIds = new Set(evenlySpaced(split.val, config.evaluation.panel_cases));
+    this.state = resume === null ? startState(request) : { ...resume.checkpoint.state, runId: request.runId, device: request.device };
+    this.savedStep = resume === null ? -1 : this.state.step;
+    this.reporter = new StepReporter(request.events, this.now);
+  }
+
+  async run(): Promise<TrainOutcome> {
+    const { config, events, split } = this.request;
+    events.emit({
+      type: 'prepared',
+      device: this.request.device,
+      parameters: this.session.store.elementCounts().parameters,
+      trainable: this.session.trainableElements,
+      trainCases: split.train.length,
+      valCases: split.val.length,
+      resumedFrom: this.request.resume?.info ?? null,
+    });
+    this.log(`${this.request.device.name}: ${this.request.device.reason}`);
+    while (this.state.epoch < config.training.num_epochs) {
+      if (this.isEarlyStopped()) return this.end('early-stopped');
+      const finished = await this.epoch();
+      if (!finished) return this.end('stopped');
+    }
+    return this.end(this.isEarlyStopped() ? 'early-stopped' : 'completed');
+  }
+
+  /** One epoch from where the state says; false when stopped before its end. */
+  private async epoch(): Promise<boolean> {
+    const { config, control } = this.request;
+    const epoch = this.state.epoch; // 0-based
+    const groups = this.batches.groups(epoch);
+    const perStep = config.training.accumulation_steps;
+    this.epochStarted = this.now();
+    const firstGroup = Math.floor(this.state.batchInEpoch / perStep);
+    let next = groups.length > firstGroup ? this.batches.load(epoch, groups[firstGroup] ?? []) : null;
+    for (let g = firstGroup; g < groups.length; g++) {
+      if (!(await this.obeyControl(control))) return false;
+      const batch = await (next ?? this.batches.load(epoch, groups[g] ?? []));
+      const following = groups[g + 1];
+      next = following === undefined ? null : this.batches.load(epoch, following);
+      next?.catch(() => undefined); // surfaces when awaited
+      await this.step(batch, g, groups.length);
+      const every = config.checkpointing.every_steps;
+      if (every !== null && this.state.step % every === 0 && g + 1 < groups.length) await this.save('last');
+    }
+    this.reporter.flush();
+    if (!(await this.obeyControl(control))) return false;
+    return this.endEpoch();
+  }
+
+  /** Waits out a pause (with a checkpoint); false when to stop. */
+  private async obeyControl(control: TrainControl): Promise<boolean> {
+    if (control.isPauseRequested && !control.isStopRequested) {
+      this.reporter.flush();
+      await this.save('interrupt');
+      this.request.events.emit({ type: 'paused', step: this.state.step });
+      await control.whilePaused();
+      if (!control.isStopRequested) this.request.events.emit({ type: 'continued', step: this.state.step });
+      this.reporter.restart();
+    }
+    if (!control.isStopRequested) return true;
+    this.reporter.flush();
+    await this.save('interrupt');
+    return false;
+  }
+
+  private async step(batch: TrainBatch, group: number, groups: number): Promise<void> {
+    const { config } = this.request;
+    const { state } = this;
+    const lr = learningRate(config, { epoch: state.epoch, step: state.step, stepsPerEpoch: groups }, state.plateau);
+    // Keys of random masks: distinct for every micro-batch of the run.
+    const passKey = state.step * config.training.accumulation_steps;
+    const read = this.session.step(batch.parts, lr, state.step, passKey);
+    const numbers = await read();
+    if (!Number.isFinite(numbers.loss) || !Number.isFinite(numbers.gradNorm)) {
+      assertDeviceHealthy(); // a lost device explains it better
+      const what = Number.isFinite(numbers.loss) ? `gradient norm is ${numbers.gradNorm}` : `loss is ${numbers.loss}`;
+      throw new UserError(
+        'loss-not-finite',
+        `The ${what} at step ${state.step + 1} (epoch ${state.epoch + 1}); batch: ${batch.ids.join(', ')}`,
+        {
+          subject: batch.ids.join(', '),
+          hint: 'The last checkpoint is intact. Lower training.base_lr, set training.gradient_clip, or look at the images named.',
+        },
+      );
+    }
+    assertDeviceHealthy();
+    const termSums = { ...state.epochTermSums };
+    for (const [name, value] of Object.entries(numbers.terms)) {
+      termSums[name] = (termSums[name] ?? 0) + value * batch.ids.length;
+    }
+    const done = Math.min((group + 1) * config.training.accumulation_steps, this.batches.batchesPerEpoch);
+    this.state = {
+      ...state,
+      step: state.step + 1,
+      batchInEpoch: done,
+      epochLossSum: state.epochLossSum + numbers.loss * batch.ids.length,
+      epochTermSums: termSums,
+      epochImages: state.epochImages + batch.ids.length,
+    };
+    this.reporter.record({
+      step: this.state.step,
+      epoch: state.epoch + 1,
+      batch: group + 1,
+      batches: groups,
+      images: batch.ids.length,
+      lr,
+      ...numbers,
+    });
+    await yieldToEventLoop();
+  }
+
+  private async endEpoch(): Promise<boolean> {
+    const { config, control, events, split, reader } = this.request;
+    const result = await validate({
+      session: this.session,
+      reader,
+      ids: split.val,
+      panelIds: this.panelIds,
+      onProgress: (done) => events.emit({ type: 'validating', done, total: split.val.length }),
+      isStopped: () => control.isStopRequested,
+    });
+    if (result === null) {
+      // Stopped during validation: the checkpoint stands after the last step; resuming repeats the validation.
+      await this.save('interrupt');
+      return false;
+    }
+    await settleDevice();
+    const { metrics, isBest } = this.closeEpoch(result);
+    this.reporter.restart();
+    events.emit({
+      type: 'epochEnded',
+      epoch: this.state.epoch,
+      epochs: config.training.num_epochs,
+      step: this.state.step,
+      metrics,
+      isBest,
+      etaSeconds: this.eta(),
+      memory: memoryUse(),
+    });
+    events.emit({ type: 'panelsDrawn', epoch: this.state.epoch, panels: result.panels });
+    const last = this.state.epoch >= config.training.num_epochs || this.isEarlyStopped();
+    if (isBest) await this.save('best');
+    else if (last || this.state.epoch % config.checkpointing.every_epochs === 0) await this.save('last');
+    return true;
+  }
+
+  /** Moves the state past the epoch: history, best, early stopping, plateau. */
+  private closeEpoch(result: Validation): { metrics: EpochMetrics; isBest: boolean } {
+    const { config, labels } = this.request;
+    const { state } = this;
+    const images = Math.max(1, state.epochImages);
+    const stepsPerEpoch = this.batches.groups(state.epoch).length;
+    const lr = learningRate(config, { epoch: state.epoch, step: Math.max(0, state.step - 1), stepsPerEpoch }, state.plateau);
+    const seconds = (this.now() - this.epochStarted) / 1000;
+    this.epochSeconds.push(seconds);
+    const metrics: Record<string, number> = { 'train/loss': state.epochLossSum / images };
+    for (const [name, sum] of Object.entries(state.epochTermSums)) metrics[`train/${name}`] = sum / images;
+    if (this.request.split.val.length > 0) {
+      metrics['val/loss'] = result.loss;
+      metrics['val/dice'] = result.dice;
+      metrics['val/iou'] = result.iou;
+      if (labels.names.length > 2) {
+        result.dicePerLabel.forEach((d, i) => {
+          metrics[`val/dice/${labels.names[i + 1] ?? i + 1}`] = d;
+        });
+      }
+    }
+    metrics['lr'] = lr;
+    metrics['time/epoch_s'] = seconds;
+    const epoch = state.epoch + 1;
+    // Without validation cases (or none with a defined Dice) the last epoch is the best there is.
+    const dice = Number.isFinite(result.dice) ? result.dice : Number.NEGATIVE_INFINITY;
+    const isBest = state.best === null || dice > state.best.dice || !Number.isFinite(result.dice);
+    const stopping = state.earlyStopping;
+    const improved = stopping.best === null || dice > stopping.best + config.early_stopping.min_delta;
+    this.state = {
+      ...state,
+      epoch,
+      batchInEpoch: 0,
+      epochLossSum: 0,
+      epochTermSums: {},
+      epochImages: 0,
+      best: isBest ? { epoch, dice: Number.isFinite(dice) ? dice : 0 } : state.best,
+      earlyStopping: improved ? { best: dice, counter: 0 } : { best: stopping.best, counter: stopping.counter + 1 },
+      plateau: state.plateau === null ? null : plateauStep(state.plateau, Number.isFinite(dice) ? dice : 0, config.lr_scheduler),
+      history: [...state.history, { epoch, step: state.step, metrics }],
+    };
+    return { metrics, isBest };
+  }
+
+  private isEarlyStopped(): boolean {
+    const { early_stopping: s } = this.request.config;
+    return s.enabled && this.request.split.val.length > 0 && this.state.earlyStopping.counter >= s.patience;
+  }
+
+  /** Saves; a failure to store is told and training goes on, unusable weights end the run. */
+  private async save(kind: Checkpoint['kind']): Promise<void> {
+    if (kind === 'interrupt' && this.savedStep === this.state.step && this.state.batchInEpoch === 0) return;
+    await settleDevice();
+    const tensors = await this.session.toTensorMap();
+    assertDeviceHealthy();
+    assertUsableWeights(tensors);
+    const { config, labels, split, events } = this.request;
+    const state: TrainState = { ...this.state, counters: this.session.store.counters };
+    try {
+      const info = await this.request.checkpoints.save({ kind, state, config, labels, split, tensors });
+      this.lastCheckpoint = info;
+      this.savedStep = this.state.step;
+      events.emit({ type: 'checkpointSaved', info });
+    } catch (error) {
+      events.emit({ type: 'checkpointFailed', error: toPlainError(error) });
+    }
+  }
+
+  private eta(): number {
+    const recent = this.epochSeconds.slice(-5);
+    const mean = recent.reduce((a, b) => a + b, 0) / Math.max(1, recent.length);
+    return mean * (this.request.config.training.num_epochs - this.state.epoch);
+  }
+
+  private end(reason: TrainOutcome['reason']): TrainOutcome {
+    const { best, epoch } = this.state;
+    this.reporter.flush();
+    this.request.events.emit({ type: 'ended', reason, bestEpoch: best?.epoch ?? null, bestDice: best?.dice ?? null, epoch });
+    return { reason, state: this.state };
+  }
+
+  private log(message: string): void {
+    this.request.events.emit({ type: 'log', level: 'info', message, at: Date.now() });
+  }
+
+  dispose(): void {
+    if (this.disposed) return;
+    this.disposed = true;
+    this.session.dispose();
+  }
+}
+
+function startState(request: TrainRequest): TrainState {
+  const { config } = request;
+  return {
+    schema: 1,
+    runId: request.runId,
+    epoch: 0,
+    batchInEpoch: 0,
+    step: 0,
+    epochLossSum: 0,
+    epochTermSums: {},
+    epochImages: 0,
+    best: null,
+    earlyStopping: { best: null, counter: 0 },
+    plateau: config.lr_scheduler.name === 'plateau' ? plateauStart(config.training.base_lr) : null,
+    counters: {},
+    history: [],
+    device: request.device,
+  };
+}
+
+/** `count` items spread over the list, the same ones every time. */
+function evenlySpaced<T>(items: readonly T[], count: number): T[] {
+  const n = Math.min(count, items.length);
+  return Array.from({ length: n }, (_, i) => items[Math.floor((i * items.length) / n)] as T);
+}
