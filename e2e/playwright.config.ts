@@ -5,8 +5,10 @@
 import { defineConfig } from '@playwright/test';
 import { findChromium } from '../src/cli/chromium.mjs';
 
-const SITE_PORT = 5180;
-export const PAGES_PORT = 5181;
+/** Differs between runs at the same time; kept in the environment because Playwright's workers read this file again. */
+process.env['STUDIO_E2E_PORT'] ??= String(21_000 + (process.pid % 4000) * 2);
+const SITE_PORT = Number(process.env['STUDIO_E2E_PORT']);
+export const PAGES_PORT = SITE_PORT + 1;
 const PAGES = 'node_modules/.cache/e2e-pages';
 
 const executablePath = findChromium();
