@@ -67,7 +67,14 @@ function dependenciesMatch() {
 export function ensureDependencies() {
   if (dependenciesMatch()) return;
   console.log('Installing packages (npm ci) ...');
-  const ok = runNpm(['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']);
+  const ok = runNpm([
+    'ci',
+    '--ignore-scripts',
+    '--include=dev',
+    '--no-audit',
+    '--no-fund',
+    '--loglevel=error',
+  ]);
   if (!ok || !dependenciesMatch()) {
     throw new SetupError(
       "The packages could not be installed: see npm's message above (is the network reachable?)",
