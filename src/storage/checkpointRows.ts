@@ -35,13 +35,13 @@ export function newestFirst(a: CheckpointInfo, b: CheckpointInfo): number {
   return b.savedAt - a.savedAt || b.step - a.step;
 }
 
-/** Ids to delete once the newest is safe: all but the `keepLast` newest resumable ones and the newest best one. */
+/** Ids to delete once the newest is safe: all but the `keepLast` newest and the newest best one. */
 export function superseded(checkpoints: readonly CheckpointInfo[], keepLast: number): string[] {
   const sorted = [...checkpoints].sort(newestFirst);
   const keep = new Set<string>();
   const best = sorted.find((c) => c.kind === 'best');
   if (best) keep.add(best.id);
-  for (const c of sorted.filter((c) => c.kind !== 'best').slice(0, Math.max(1, keepLast))) keep.add(c.id);
+  for (const c of sorted.slice(0, Math.max(1, keepLast))) keep.add(c.id);
   return sorted.filter((c) => !keep.has(c.id)).map((c) => c.id);
 }
 

@@ -5,6 +5,7 @@
  */
 import type { Checkpoint, CheckpointInfo, CheckpointSink } from '../training/types';
 import { decodeCheckpoint, encodeCheckpoint } from '../training/checkpoint';
+import type { CheckpointManifest } from '../training/checkpoint';
 import { UserError } from '../lib/errors';
 import { checkpointTitle, deleteCheckpoints, listCheckpoints, superseded } from './checkpointRows';
 import type { StoredCheckpoint } from './checkpointRows';
@@ -91,7 +92,7 @@ export async function loadCheckpoint(id: string): Promise<LoadedCheckpoint> {
   });
   return {
     info: record.info,
-    checkpoint: await decodeCheckpoint({ manifest: record.manifest, parts }),
+    checkpoint: await decodeCheckpoint({ manifest: record.manifest as CheckpointManifest, parts }),
     passedOver: [],
   };
 }

@@ -113,8 +113,7 @@ async function superviseJob(job: TrainJob): Promise<JobEnd> {
 
 async function newestSince(runId: string, known: string | null): Promise<string | null> {
   const all = await listCheckpoints(runId);
-  const resumable = all.filter((checkpoint) => checkpoint.kind !== 'best');
-  const newest = resumable[0];
+  const newest = all[0];
   const current = all.find((checkpoint) => checkpoint.id === known);
   return newest && newest.savedAt >= (current?.savedAt ?? 0) ? newest.id : null;
 }
