@@ -30,19 +30,16 @@ export function product<T extends tf.Tensor>(a: T, b: T, transposeA = false, tra
 
 /**
  * Column sums of a matrix: [rows, columns] -> [columns].
- * WASM: as a product with ones, ten times the speed of its reduction over the outer axis; rows are first folded into
- * columns where their number allows, which shortens the float32 accumulation chains.
+ * WASM adds each column in one float32 chain; where the number of rows allows, 256 shorter chains keep the error down.
  */
 export function columnSums(x: tf.Tensor2D): tf.Tensor1D {
   if (tf.getBackend() !== 'wasm') return tf.sum(x, 0);
   const [rows, columns] = x.shape;
-  let fold = 1;
-  while (fold < 256 && rows % (fold * 2) === 0) fold *= 2;
-  const folded = tf.reshape(x, [rows / fold, fold * columns]);
-  const partial = tf.matMul(tf.ones([1, rows / fold]), folded);
-  if (fold === 1) return tf.reshape(partial, [columns]);
-  const again = tf.matMul(tf.ones([1, fold]), tf.reshape(partial, [fold, columns]));
-  return tf.reshape(again, [columns]);
+  let chains = 1;
+  while (chains < 256 && rows % (chains * 2) === 0) chains *= 2;
+  if (chains === 1) return tf.sum(x, 0);
+  const partial = tf.sum(tf.reshape(x, [rows / chains, chains * columns]), 0);
+  return tf.sum(tf.reshape(partial, [chains, columns]), 0);
 }
 
 /**
