@@ -1,7 +1,8 @@
 /**
  * @file Names, shapes and counts of every architecture against the published checkpoints' key lists; config errors.
  */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { load } from 'js-yaml';
 import { describe, expect, it } from 'vitest';
 import { initialTensors } from './initialize';
 import { getModel, models } from './registry';
@@ -43,6 +44,25 @@ describe('published checkpoints', () => {
     ['b5', 84_594_113],
   ] as const)('SegFormer %s with one output: %i parameters', (size, expected) => {
     expect(count(specsOf(`segformer_${size}`, segFormerKeys(size), 1))).toBe(expected);
+  });
+});
+
+describe('configs/model', () => {
+  const files = readdirSync('configs/model').filter((file) => file.endsWith('.yaml'));
+
+  it('has one file per registered model', () => {
+    expect(files.map((file) => file.replace('.yaml', '')).toSorted()).toEqual([...models.keys()].toSorted());
+  });
+
+  it.each(files)('%s describes an architecture of its family', (file) => {
+    const keys = load(readFileSync(`configs/model/${file}`, 'utf8')) as Record<string, unknown>;
+    const specs = specsOf(file.replace('.yaml', ''), keys, 1);
+    const full = /^segformer_(b\d)\.yaml$/.exec(file)?.[1] as 'b0' | undefined;
+    if (full !== undefined) {
+      expect(shapesOf(specs)).toEqual(shapesOf(specsOf('segformer_b0', segFormerKeys(full), 1)));
+    }
+    if (file === 'tinyusfm.yaml') expect(shapesOf(specs)).toEqual(published('tinyusfm_seg_nc2'));
+    if (file.includes('nano')) expect(count(specs)).toBeLessThan(1_000_000);
   });
 });
 
