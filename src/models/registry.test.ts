@@ -55,8 +55,11 @@ describe('configs/model', () => {
   });
 
   it.each(files)('%s describes an architecture of its family', (file) => {
-    const keys = load(readFileSync(`configs/model/${file}`, 'utf8')) as Record<string, unknown>;
-    const specs = specsOf(file.replace('.yaml', ''), keys, 1);
+    const { model } = load(readFileSync(`configs/model/${file}`, 'utf8')) as {
+      model: Record<string, unknown>;
+    };
+    expect(model['name']).toBe(file.replace('.yaml', ''));
+    const specs = specsOf(file.replace('.yaml', ''), model, 1);
     const full = /^segformer_(b\d)\.yaml$/.exec(file)?.[1] as 'b0' | undefined;
     if (full !== undefined) {
       expect(shapesOf(specs)).toEqual(shapesOf(specsOf('segformer_b0', segFormerKeys(full), 1)));
