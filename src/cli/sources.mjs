@@ -43,14 +43,25 @@ const __dirname = studioFileUrlToPath(new URL('.', import.meta.url));
 /** Native addons and the module that finds them by its own place on disk. */
 const EXTERNAL = ['webgpu', ...builtinModules.flatMap((name) => [name, `node:${name}`])];
 
+/** For the benchmark: TensorFlow.js's own operations in place of ours (src/cli/stock instead of src/gpu/ops). */
+const stockOperations = {
+  name: 'studio:stock-operations',
+  enforce: 'pre',
+  resolveId(specifier) {
+    const operation = /(?:^|\/)(?:ops\/|\.\/)(differentiable|conv|attention)$/.exec(specifier)?.[1];
+    return operation === undefined ? null : path.join(ROOT, `src/cli/stock/${operation}.ts`);
+  },
+};
+
 /**
  * Bundles one entry of src/cli into a single file for Node, unless the sources are unchanged.
  * @param {string} name "main" for src/cli/main.ts
+ * @param {{ stock?: boolean }} options stock: with TensorFlow.js's own operations
  * @returns {Promise<string>} path of the bundle
  */
-export async function bundleEntry(name) {
+export async function bundleEntry(name, { stock = false } = {}) {
   const key = fingerprint(['src', 'configs', 'vite.config.ts', 'package-lock.json']);
-  const folder = path.join(CACHE, `${name}-${key}`);
+  const folder = path.join(CACHE, `${name}${stock ? '.stock' : ''}-${key}`);
   const bundle = path.join(folder, `${name}.mjs`);
   if (existsSync(bundle)) return bundle;
   const { build } = await import('vite');
@@ -62,6 +73,7 @@ export async function bundleEntry(name) {
     configLoader: 'runner',
     logLevel: 'error',
     publicDir: false,
+    plugins: stock ? [stockOperations] : [],
     ssr: { noExternal: true, external: EXTERNAL, target: 'node' },
     build: {
       ssr: path.join(ROOT, `src/cli/${name}.ts`),
@@ -79,8 +91,9 @@ export async function bundleEntry(name) {
   } catch {
     rmSync(temporary, { recursive: true, force: true }); // another process was faster, with the same sources
   }
+  const prefix = path.basename(folder).slice(0, -key.length - 1);
   for (const old of readdirSync(CACHE)) {
-    if (old.startsWith(`${name}-`) && !old.startsWith(path.basename(folder))) {
+    if (old.startsWith(`${prefix}-`) && !old.startsWith(path.basename(folder))) {
       rmSync(path.join(CACHE, old), { recursive: true, force: true });
     }
   }
