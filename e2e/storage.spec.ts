@@ -2,7 +2,7 @@
  * @file Checkpoints in a real browser's IndexedDB: a checkpoint is complete or invisible, "saved" is never said falsely.
  * Figures of reference/reliability.md section 2.A, at counts that fit a test run.
  */
-import { expect, test } from '@playwright/test';
+import { chromium, expect, test } from '@playwright/test';
 import type { Page } from '@playwright/test';
 import { PAGES_PORT } from './playwright.config';
 
@@ -28,7 +28,12 @@ test('keeps the last two and the best, and deletes older ones with their parts',
   expect(await page.evaluate(() => studioStorage.load('r'))).toMatchObject({ step: 5, intact: true });
 });
 
-test('a full disk never yields a false "saved", and the old checkpoint stays', async ({ page, context }) => {
+test('a full disk never yields a false "saved", and the old checkpoint stays', async ({
+  launchOptions,
+}, info) => {
+  // On disk: a context in memory ignores the quota override.
+  const context = await chromium.launchPersistentContext(info.outputPath('profile'), launchOptions);
+  const page = await context.newPage();
   await open(page);
   const cdp = await context.newCDPSession(page);
   const bytes = 6 * MB;
@@ -45,6 +50,7 @@ test('a full disk never yields a false "saved", and the old checkpoint stays', a
   // it compacts its files, so a save near the limit may pass; then it must really be there.
   for (const quotaSize of [1, used / 2, used, used + bytes / 2, used + bytes - 1].map(Math.floor)) {
     await cdp.send('Storage.overrideQuotaForOrigin', { origin: ORIGIN, quotaSize });
+    await open(page); // Chromium remembers the room left for as long as the database is open
     const next = good + 1;
     const said = await page.evaluate(([step, size]) => studioStorage.save('r', step, size), [
       next,
@@ -58,8 +64,10 @@ test('a full disk never yields a false "saved", and the old checkpoint stays', a
   }
   expect(refused).toBeGreaterThanOrEqual(2);
   await cdp.send('Storage.overrideQuotaForOrigin', { origin: ORIGIN });
+  await open(page);
   expect(await page.evaluate((size) => studioStorage.save('r', 30, size), bytes)).toBe('saved 30');
   expect(await page.evaluate(() => studioStorage.load('r'))).toMatchObject({ step: 30, intact: true });
+  await context.close();
 });
 
 test('the n-th store call fails: the old checkpoint loads, nothing is announced, the next save works', async ({
@@ -130,9 +138,10 @@ test('a flipped bit is found, the previous checkpoint is used, and it says so', 
 });
 
 test('a page killed while saving loses no announced checkpoint and leaves no torn one', async ({
-  browser,
-}) => {
-  const context = await browser.newContext();
+  launchOptions,
+}, info) => {
+  const context = await chromium.launchPersistentContext(info.outputPath('profile'), launchOptions);
+  await context.newPage(); // keeps the window open while the others die
   const wrong: unknown[] = [];
   const announced: number[] = [];
   let next = 1;
@@ -161,9 +170,10 @@ test('a page killed while saving loses no announced checkpoint and leaves no tor
     await new Promise((resolve) => setTimeout(resolve, 60 + ((kill * 137) % 500)));
     if (kill % 2 === 0) {
       const cdp = await context.newCDPSession(page);
-      await cdp.send('Page.crash').catch(() => undefined);
+      void cdp.send('Page.crash').catch(() => undefined); // a crashed page does not answer
+      await page.waitForEvent('crash');
     }
-    await page.close().catch(() => undefined);
+    await page.close();
   }
   const page = await context.newPage();
   await open(page);
