@@ -78,6 +78,8 @@ export interface ConfigState {
   applyOverrides(text: string): boolean;
   reset(path?: string): void;
   load(config: StudioConfig): void; // from a run
+  /** At start-up: the overrides of the last visit. */
+  restore(): Promise<void>;
 }
 
 export type RunStatus =
