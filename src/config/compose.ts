@@ -23,7 +23,12 @@ export interface Composed {
 type DefaultsEntry =
   | { readonly kind: 'self' }
   | { readonly kind: 'file'; readonly path: string }
-  | { readonly kind: 'group'; readonly group: string; readonly option: string | null; readonly optional: boolean }
+  | {
+      readonly kind: 'group';
+      readonly group: string;
+      readonly option: string | null;
+      readonly optional: boolean;
+    }
   | { readonly kind: 'override'; readonly group: string; readonly option: string | null };
 
 /** Options of a group: the YAML files directly in its folder. */
@@ -45,9 +50,16 @@ function isGroup(files: ConfigFiles, name: string): boolean {
  * Composes `name`.yaml with overrides, interpolations resolved.
  * @throws UserError 'override-invalid', 'config-unknown-key', 'config-unknown-option', 'config-missing-value', 'yaml-invalid'.
  */
-export function compose(files: ConfigFiles, name: string, overrides: readonly string[], now = new Date()): Composed {
+export function compose(
+  files: ConfigFiles,
+  name: string,
+  overrides: readonly string[],
+  now = new Date(),
+): Composed {
   const parsed = overrides.map(parseOverride);
-  const groups = parsed.filter((o) => isGroup(files, o.key) && !isTree(o.value as YamlValue) && o.action !== 'remove');
+  const groups = parsed.filter(
+    (o) => isGroup(files, o.key) && !isTree(o.value as YamlValue) && o.action !== 'remove',
+  );
   const values = parsed.filter((o) => !groups.includes(o));
   const composer = new Composer(files, choicesOf(groups, files));
   const base = composer.file(`${name}.yaml`, '', '');
@@ -62,7 +74,11 @@ function choicesOf(groups: readonly Override[], files: ConfigFiles): Map<string,
   const out = new Map<string, string | null>();
   for (const { key, value, text } of groups) {
     if (value !== null && typeof value !== 'string' && typeof value !== 'number') {
-      throw new UserError('config-unknown-option', `"${text}": "${key}" is a group; choose one of ${groupOptions(files, key).join(', ')}`, { subject: key });
+      throw new UserError(
+        'config-unknown-option',
+        `"${text}": "${key}" is a group; choose one of ${groupOptions(files, key).join(', ')}`,
+        { subject: key },
+      );
     }
     out.set(key, value === null ? null : String(value));
   }
@@ -85,7 +101,8 @@ class Composer {
     if (text === undefined) throw this.unknownOption(path, group);
     this.sources.push(path);
     const parsed = parseYaml(text, `configs/${path}`) ?? {};
-    if (!isTree(parsed)) throw new UserError('yaml-invalid', `"configs/${path}" is not a dictionary`, { subject: path });
+    if (!isTree(parsed))
+      throw new UserError('yaml-invalid', `"configs/${path}" is not a dictionary`, { subject: path });
     const { defaults, ...own } = parsed;
     const pack = packageOf(text, group, parentPackage);
     const placed = pack === '' ? own : withPath({}, pack, own);
@@ -103,17 +120,26 @@ class Composer {
   /** "override /group: option" decides for the rest of the composition unless the command line did. */
   private takeOverrides(entries: readonly DefaultsEntry[]): void {
     for (const entry of entries) {
-      if (entry.kind === 'override' && !this.chosen.has(entry.group)) this.chosen.set(entry.group, entry.option);
+      if (entry.kind === 'override' && !this.chosen.has(entry.group))
+        this.chosen.set(entry.group, entry.option);
     }
   }
 
-  private entry(entry: Extract<DefaultsEntry, { kind: 'file' | 'group' }>, group: string, pack: string): Tree {
+  private entry(
+    entry: Extract<DefaultsEntry, { kind: 'file' | 'group' }>,
+    group: string,
+    pack: string,
+  ): Tree {
     if (entry.kind === 'file') {
       const absolute = entry.path.startsWith('/');
       const path = absolute ? entry.path.slice(1) : group === '' ? entry.path : `${group}/${entry.path}`;
       return this.file(`${path}.yaml`, path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '', pack);
     }
-    const full = entry.group.startsWith('/') ? entry.group.slice(1) : group === '' ? entry.group : `${group}/${entry.group}`;
+    const full = entry.group.startsWith('/')
+      ? entry.group.slice(1)
+      : group === ''
+        ? entry.group
+        : `${group}/${entry.group}`;
     const option = this.chosen.has(full) ? (this.chosen.get(full) ?? null) : entry.option;
     this.used.add(full);
     if (option === null) return {};
@@ -135,10 +161,14 @@ class Composer {
 
   private unknownOption(path: string, group: string): UserError {
     const option = path.slice(group === '' ? 0 : group.length + 1).replace(/\.yaml$/, '');
-    return new UserError('config-unknown-option', `${group === '' ? 'config' : group}=${option}: there is no such option`, {
-      subject: group,
-      hint: `Options: ${groupOptions(this.files, group).join(', ')}.`,
-    });
+    return new UserError(
+      'config-unknown-option',
+      `${group === '' ? 'config' : group}=${option}: there is no such option`,
+      {
+        subject: group,
+        hint: `Options: ${groupOptions(this.files, group).join(', ')}.`,
+      },
+    );
   }
 }
 
@@ -152,7 +182,8 @@ function packageOf(text: string, group: string, parentPackage: string): string {
 
 function parseDefaults(value: YamlValue | undefined, path: string): DefaultsEntry[] {
   if (value === undefined || value === null) return [];
-  const bad = (what: string): UserError => new UserError('yaml-invalid', `"configs/${path}": ${what} in the defaults list`, { subject: path });
+  const bad = (what: string): UserError =>
+    new UserError('yaml-invalid', `"configs/${path}": ${what} in the defaults list`, { subject: path });
   if (!Array.isArray(value)) throw bad('expected a list');
   return value.map((entry): DefaultsEntry => {
     if (entry === '_self_') return { kind: 'self' };
@@ -165,7 +196,8 @@ function parseDefaults(value: YamlValue | undefined, path: string): DefaultsEntr
     if (first === undefined || pairs.length > 1) throw bad('expected "- group: option"');
     const [key, raw] = first;
     if (raw !== null && typeof raw !== 'string') throw bad(`the option of "${key}" is no name`);
-    if (key.includes('..') || key.includes('\\') || raw?.includes('..')) throw bad(`"${key}" leaves the folder`);
+    if (key.includes('..') || key.includes('\\') || raw?.includes('..'))
+      throw bad(`"${key}" leaves the folder`);
     const words = key.trim().split(/\s+/);
     const group = words.at(-1) as string;
     if (words[0] === 'override') return { kind: 'override', group: group.replace(/^\//, ''), option: raw };
@@ -180,12 +212,19 @@ function applyOverride(tree: Tree, override: Override): Tree {
   if (action === 'remove') {
     if (before === undefined) throw unknownKey(tree, key, text);
     if (value !== undefined && value !== before) {
-      throw new UserError('override-invalid', `"${text}": the value is ${JSON.stringify(before)}, not ${JSON.stringify(value)}`, { subject: key });
+      throw new UserError(
+        'override-invalid',
+        `"${text}": the value is ${JSON.stringify(before)}, not ${JSON.stringify(value)}`,
+        { subject: key },
+      );
     }
     return withPath(tree, key, undefined);
   }
   if (action === 'add' && before !== undefined) {
-    throw new UserError('override-invalid', `"${text}": the key exists already`, { subject: key, hint: `Write ++${key}=... to set it either way.` });
+    throw new UserError('override-invalid', `"${text}": the key exists already`, {
+      subject: key,
+      hint: `Write ++${key}=... to set it either way.`,
+    });
   }
   if (action === 'set' && before === undefined) throw unknownKey(tree, key, text);
   const merged = isTree(value as YamlValue) && isTree(before) ? mergeTrees(before, value as Tree) : value;

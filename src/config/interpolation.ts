@@ -18,13 +18,18 @@ export function interpolate(tree: Tree, context: InterpolationContext): Tree {
   const resolve = (value: YamlValue, path: string, open: readonly string[]): YamlValue => {
     if (typeof value === 'string') {
       if (value === '???') {
-        throw new UserError('config-missing-value', `${path} must be given`, { subject: path, hint: `Add ${path}=...` });
+        throw new UserError('config-missing-value', `${path} must be given`, {
+          subject: path,
+          hint: `Add ${path}=...`,
+        });
       }
       return value.includes('${') ? resolveText(value, path, open) : value;
     }
     if (Array.isArray(value)) return value.map((v, i) => resolve(v, `${path}.${i}`, open));
     if (isTree(value)) {
-      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, resolve(v, path === '' ? k : `${path}.${k}`, open)]));
+      return Object.fromEntries(
+        Object.entries(value).map(([k, v]) => [k, resolve(v, path === '' ? k : `${path}.${k}`, open)]),
+      );
     }
     return value;
   };
@@ -36,7 +41,8 @@ export function interpolate(tree: Tree, context: InterpolationContext): Tree {
     const [start, end] = whole;
     const value = lookup(text.slice(start + 2, end).trim(), path, open);
     if (start === 0 && end === text.length - 1) return value;
-    if (isTree(value) || Array.isArray(value)) throw problem(path, `${text.slice(start, end + 1)} is not a single value`);
+    if (isTree(value) || Array.isArray(value))
+      throw problem(path, `${text.slice(start, end + 1)} is not a single value`);
     return resolveText(text.slice(0, start) + String(value) + text.slice(end + 1), path, [...open, path]);
   };
 
@@ -76,7 +82,11 @@ function resolver(name: string, argument: string, path: string, context: Interpo
     if (choice !== undefined && context.choices[choice] !== undefined) return context.choices[choice];
     throw problem(path, `\${hydra:${argument}} is not known here`);
   }
-  if (name === 'oc.env') throw problem(path, 'environment variables (oc.env) are not read: a run must be described by its config alone');
+  if (name === 'oc.env')
+    throw problem(
+      path,
+      'environment variables (oc.env) are not read: a run must be described by its config alone',
+    );
   throw problem(path, `the resolver "${name}" is not known`);
 }
 

@@ -15,18 +15,31 @@ export interface Override {
   readonly text: string; // as typed
 }
 
-const SWEEP_FUNCTIONS = new Set(['choice', 'range', 'glob', 'interval', 'tag', 'shuffle', 'sort', 'extend_list']);
+const SWEEP_FUNCTIONS = new Set([
+  'choice',
+  'range',
+  'glob',
+  'interval',
+  'tag',
+  'shuffle',
+  'sort',
+  'extend_list',
+]);
 const CASTS = new Set(['int', 'float', 'str', 'bool', 'json_str']);
 
 function invalid(text: string, what: string, hint?: string): UserError {
-  return new UserError('override-invalid', `"${text}": ${what}`, { subject: text, ...(hint === undefined ? {} : { hint }) });
+  return new UserError('override-invalid', `"${text}": ${what}`, {
+    subject: text,
+    ...(hint === undefined ? {} : { hint }),
+  });
 }
 
 /** Parses one override. Throws UserError 'override-invalid' with the text. */
 export function parseOverride(text: string): Override {
   const trimmed = text.trim();
   const match = /^(\+\+|\+|~)?([A-Za-z_][\w./@-]*)(?:=([\s\S]*))?$/.exec(trimmed);
-  if (match === null) throw invalid(trimmed, 'expected key=value', 'For example training.base_lr=3e-4 or model=tinyusfm_nano.');
+  if (match === null)
+    throw invalid(trimmed, 'expected key=value', 'For example training.base_lr=3e-4 or model=tinyusfm_nano.');
   const [, prefix, key, raw] = match as unknown as [string, string | undefined, string, string | undefined];
   if (key.includes('..') || key.includes('@')) throw invalid(trimmed, `the key "${key}" is not supported`);
   const action = prefix === '++' ? 'force' : prefix === '+' ? 'add' : prefix === '~' ? 'remove' : 'set';
@@ -87,7 +100,11 @@ class ValueParser {
     const value = this.value('');
     this.space();
     if (this.source[this.at] === ',') {
-      throw invalid(this.whole, 'a comma lists several values to sweep over', 'One run takes one value; write a list as [a,b]. Sweeps come with a later version.');
+      throw invalid(
+        this.whole,
+        'a comma lists several values to sweep over',
+        'One run takes one value; write a list as [a,b]. Sweeps come with a later version.',
+      );
     }
     if (this.at < this.source.length) throw invalid(this.whole, `unexpected "${this.source.slice(this.at)}"`);
     return value;
@@ -110,7 +127,8 @@ class ValueParser {
       if (this.take(']')) return out;
       out.push(this.value(',]'));
       this.space();
-      if (!this.take(',') && this.source[this.at] !== ']') throw invalid(this.whole, 'the list has no closing "]"');
+      if (!this.take(',') && this.source[this.at] !== ']')
+        throw invalid(this.whole, 'the list has no closing "]"');
     }
   }
 
@@ -127,7 +145,8 @@ class ValueParser {
       if (!this.take(':')) throw invalid(this.whole, `the key "${key}" has no value`);
       out[key] = this.value(',}');
       this.space();
-      if (!this.take(',') && this.source[this.at] !== '}') throw invalid(this.whole, 'the dictionary has no closing "}"');
+      if (!this.take(',') && this.source[this.at] !== '}')
+        throw invalid(this.whole, 'the dictionary has no closing "}"');
     }
   }
 
@@ -150,8 +169,14 @@ class ValueParser {
     const call = /^([A-Za-z_]\w*)\(/.exec(text);
     if (call !== null && !text.startsWith('${')) {
       const name = call[1] as string;
-      if (SWEEP_FUNCTIONS.has(name)) throw invalid(this.whole, `${name}(...) is for sweeps, which come with a later version`);
-      if (CASTS.has(name)) throw invalid(this.whole, `casts like ${name}(...) are not supported`, 'Write the value itself; quote it to make it text.');
+      if (SWEEP_FUNCTIONS.has(name))
+        throw invalid(this.whole, `${name}(...) is for sweeps, which come with a later version`);
+      if (CASTS.has(name))
+        throw invalid(
+          this.whole,
+          `casts like ${name}(...) are not supported`,
+          'Write the value itself; quote it to make it text.',
+        );
     }
     const escaped = this.source.slice(start, this.at).includes('\\');
     return escaped ? text : primitive(text);
