@@ -24,7 +24,12 @@ export class BatchSource {
   /** Micro-batches of an epoch: an order that depends on seed and epoch alone. A single short batch is kept even with drop_last. */
   private batches(epoch: number): readonly (readonly string[])[] {
     const { batch_size, drop_last } = this.config.training;
-    return epochBatches(this.ids, { seed: this.config.seed, epoch, batchSize: batch_size, dropLast: drop_last });
+    return epochBatches(this.ids, {
+      seed: this.config.seed,
+      epoch,
+      batchSize: batch_size,
+      dropLast: drop_last,
+    });
   }
 
   get batchesPerEpoch(): number {
@@ -48,7 +53,10 @@ export class BatchSource {
         const samples = await Promise.all(ids.map((id) => this.reader.prepared(id, size)));
         const seen = samples.map((sample) =>
           config.augmentation.enabled
-            ? { ...sample, ...augment(sample, config.augmentation, config.task.type, [config.seed, epoch, sample.id]) }
+            ? {
+                ...sample,
+                ...augment(sample, config.augmentation, config.task.type, [config.seed, epoch, sample.id]),
+              }
             : sample,
         );
         return assembleBatch(seen, size, config.data.normalization);

@@ -55,10 +55,14 @@ export async function decodeCheckpoint(encoded: EncodedCheckpoint): Promise<Chec
   const { manifest } = encoded;
   const subject = `checkpoint of epoch ${manifest.state?.epoch ?? '?'}`;
   if (manifest.schema !== 1) {
-    throw new UserError('checkpoint-version', `This checkpoint has schema ${String(manifest.schema)}; this version reads 1`, {
-      subject,
-      hint: 'Open it with the version of the studio that wrote it.',
-    });
+    throw new UserError(
+      'checkpoint-version',
+      `This checkpoint has schema ${String(manifest.schema)}; this version reads 1`,
+      {
+        subject,
+        hint: 'Open it with the version of the studio that wrote it.',
+      },
+    );
   }
   const bytes = concatBytes(encoded.parts);
   if (bytes.length !== manifest.tensorBytes || (await sha256(bytes)) !== manifest.tensorSha256) {

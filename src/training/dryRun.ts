@@ -35,7 +35,11 @@ function dummyBatch(config: StudioConfig, count: number): HostBatch {
   return { images, labels, count, size };
 }
 
-async function measure(config: StudioConfig, batchSize: number, warm: boolean): Promise<{ stepMs: number; evalMs: number; session: { parameters: number; bytes: number } }> {
+async function measure(
+  config: StudioConfig,
+  batchSize: number,
+  warm: boolean,
+): Promise<{ stepMs: number; evalMs: number; session: { parameters: number; bytes: number } }> {
   const session = new TrainingSession(config, null);
   try {
     const batch = dummyBatch(config, batchSize);
@@ -88,7 +92,11 @@ export async function fittingBatchSize(config: StudioConfig, from: number): Prom
  * Runs one step of training and one of evaluation, then frees everything.
  * @param trainCases, valCases cases per epoch, for the times.
  */
-export async function dryRun(config: StudioConfig, trainCases: number, valCases: number): Promise<DryRunResult> {
+export async function dryRun(
+  config: StudioConfig,
+  trainCases: number,
+  valCases: number,
+): Promise<DryRunResult> {
   trimMemory();
   const before = memoryUse().poolBytes;
   const asked = config.training.batch_size;

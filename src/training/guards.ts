@@ -21,8 +21,12 @@ export function assertUsableWeights(tensors: TensorMap): void {
     }
   }
   if (!anyNonZero) {
-    throw new UserError('weights-zero', 'All weights read back as zero: the device has lost them; this state is not saved', {
-      hint: 'Resume from the last checkpoint.',
-    });
+    throw new UserError(
+      'weights-zero',
+      'All weights read back as zero: the device has lost them; this state is not saved',
+      {
+        hint: 'Resume from the last checkpoint.',
+      },
+    );
   }
 }

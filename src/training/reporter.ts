@@ -6,7 +6,8 @@ import type { EventSink, StepRecord } from './types';
 
 const INTERVAL_MS = 250;
 
-type Step = StepNumbers & Pick<StepRecord, 'step' | 'epoch' | 'batch' | 'batches' | 'lr'> & { readonly images: number };
+type Step = StepNumbers &
+  Pick<StepRecord, 'step' | 'epoch' | 'batch' | 'batches' | 'lr'> & { readonly images: number };
 
 export class StepReporter {
   private pending: StepRecord[] = [];

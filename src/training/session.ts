@@ -37,7 +37,12 @@ export function optimizedParameters(
   architecture: unknown,
   store: ParameterStore,
 ): OptimizedParameter[] {
-  const { layer_decay: decay, head_lr_multiplier: headFactor, weight_decay, decay_norm_and_bias: decayAll } = config.optimizer;
+  const {
+    layer_decay: decay,
+    head_lr_multiplier: headFactor,
+    weight_decay,
+    decay_norm_and_bias: decayAll,
+  } = config.optimizer;
   const layers = model.layerCount(architecture);
   const out: OptimizedParameter[] = [];
   for (const { spec, variable } of store.trainable()) {
@@ -76,7 +81,10 @@ export class TrainingSession {
     const tensors = initialTensors(specs, config.seed);
     for (const [name, tensor] of weights ?? []) if (tensors.has(name)) tensors.set(name, tensor);
     this.store = new ParameterStore(specs, tensors);
-    this.optimizer = new Optimizer(config.optimizer, optimizedParameters(config, this.model, this.architecture, this.store));
+    this.optimizer = new Optimizer(
+      config.optimizer,
+      optimizedParameters(config, this.model, this.architecture, this.store),
+    );
     this.variables = this.optimizer.parameters.map((p) => p.variable);
   }
 
@@ -94,7 +102,12 @@ export class TrainingSession {
    * @param passKey distinct per micro-batch: keys the random masks.
    * @returns a reader of the step's numbers; it resolves when the device has computed them.
    */
-  step(batches: readonly HostBatch[], lr: number, stepsDone: number, passKey: number): () => Promise<StepNumbers> {
+  step(
+    batches: readonly HostBatch[],
+    lr: number,
+    stepsDone: number,
+    passKey: number,
+  ): () => Promise<StepNumbers> {
     const total = batches.reduce((n, b) => n + b.count, 0);
     const sums = new Map<string, tf.Tensor>();
     const termSums: Record<string, tf.Scalar> = {};
@@ -166,20 +179,30 @@ export class TrainingSession {
   }
 }
 
-function accumulate(sums: Map<string, tf.Tensor>, grads: ReadonlyMap<string, tf.Tensor>, share: number | null): void {
+function accumulate(
+  sums: Map<string, tf.Tensor>,
+  grads: ReadonlyMap<string, tf.Tensor>,
+  share: number | null,
+): void {
   for (const [name, grad] of grads) {
     if (share === null) {
       sums.set(name, grad);
       continue;
     }
     const before = sums.get(name);
-    const next = tf.tidy(() => (before === undefined ? tf.mul(grad, share) : tf.add(before, tf.mul(grad, share))));
+    const next = tf.tidy(() =>
+      before === undefined ? tf.mul(grad, share) : tf.add(before, tf.mul(grad, share)),
+    );
     tf.dispose(before === undefined ? [grad] : [grad, before]);
     sums.set(name, next);
   }
 }
 
-function accumulateScalars(sums: Record<string, tf.Scalar>, values: Record<string, tf.Scalar>, share: number | null): void {
+function accumulateScalars(
+  sums: Record<string, tf.Scalar>,
+  values: Record<string, tf.Scalar>,
+  share: number | null,
+): void {
   const map = new Map<string, tf.Tensor>(Object.entries(sums));
   accumulate(map, new Map(Object.entries(values)), share);
   for (const [name, value] of map) sums[name] = value as tf.Scalar;

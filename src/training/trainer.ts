@@ -19,7 +19,14 @@ import { fittingBatchSize } from './dryRun';
 import { StepReporter } from './reporter';
 import { TrainingSession } from './session';
 import type { TrainControl } from './control';
-import type { Checkpoint, CheckpointInfo, CheckpointSink, EpochMetrics, EventSink, TrainState } from './types';
+import type {
+  Checkpoint,
+  CheckpointInfo,
+  CheckpointSink,
+  EpochMetrics,
+  EventSink,
+  TrainState,
+} from './types';
 import { validate, type Validation } from './validate';
 
 export interface TrainRequest {
@@ -54,7 +61,11 @@ export async function runTraining(request: TrainRequest): Promise<TrainOutcome> 
     return await run.run();
   } catch (error) {
     const explained = await explain(error, request, run);
-    request.events.emit({ type: 'failed', error: toPlainError(explained), lastCheckpoint: run.lastCheckpoint });
+    request.events.emit({
+      type: 'failed',
+      error: toPlainError(explained),
+      lastCheckpoint: run.lastCheckpoint,
+    });
     throw explained;
   } finally {
     run.dispose();
@@ -68,14 +79,18 @@ async function explain(error: unknown, request: TrainRequest, run: Run): Promise
   trimMemory();
   const asked = request.config.training.batch_size;
   const fits = await fittingBatchSize(request.config, Math.floor(asked / 2)).catch(() => 0);
-  return new UserError('gpu-out-of-memory', `Not enough memory for training.batch_size=${asked} at ${request.config.model.image_size} pixels`, {
-    subject: 'training.batch_size',
-    hint:
-      fits > 0
-        ? `training.batch_size=${fits} fits; training.accumulation_steps=${Math.ceil(asked / fits)} keeps the effective batch.`
-        : 'Not even one image fits: use a smaller model or model.image_size.',
-    cause: error,
-  });
+  return new UserError(
+    'gpu-out-of-memory',
+    `Not enough memory for training.batch_size=${asked} at ${request.config.model.image_size} pixels`,
+    {
+      subject: 'training.batch_size',
+      hint:
+        fits > 0
+          ? `training.batch_size=${fits} fits; training.accumulation_steps=${Math.ceil(asked / fits)} keeps the effective batch.`
+          : 'Not even one image fits: use a smaller model or model.image_size.',
+      cause: error,
+    },
+  );
 }
 
 class Run {
@@ -98,11 +113,17 @@ class Run {
     }
     this.now = request.now ?? (() => performance.now());
     this.lastCheckpoint = resume?.info ?? null;
-    this.session = new TrainingSession(config, resume === null ? request.initial : checkpointWeights(resume.checkpoint));
+    this.session = new TrainingSession(
+      config,
+      resume === null ? request.initial : checkpointWeights(resume.checkpoint),
+    );
     if (resume !== null) this.session.optimizer.load(checkpointMoments(resume.checkpoint));
     this.batches = new BatchSource(config, split.train, request.reader);
     this.panelIds = new Set(evenlySpaced(split.val, config.evaluation.panel_cases));
-    this.state = resume === null ? startState(request) : { ...resume.checkpoint.state, runId: request.runId, device: request.device };
+    this.state =
+      resume === null
+        ? startState(request)
+        : { ...resume.checkpoint.state, runId: request.runId, device: request.device };
     this.savedStep = resume === null ? -1 : this.state.step;
     this.reporter = new StepReporter(request.events, this.now);
   }
@@ -170,14 +191,20 @@ class Run {
   private async step(batch: TrainBatch, group: number, groups: number): Promise<void> {
     const { config } = this.request;
     const { state } = this;
-    const lr = learningRate(config, { epoch: state.epoch, step: state.step, stepsPerEpoch: groups }, state.plateau);
+    const lr = learningRate(
+      config,
+      { epoch: state.epoch, step: state.step, stepsPerEpoch: groups },
+      state.plateau,
+    );
     // Keys of random masks: distinct for every micro-batch of the run.
     const passKey = state.step * config.training.accumulation_steps;
     const read = this.session.step(batch.parts, lr, state.step, passKey);
     const numbers = await read();
     if (!Number.isFinite(numbers.loss) || !Number.isFinite(numbers.gradNorm)) {
       assertDeviceHealthy(); // a lost device explains it better
-      const what = Number.isFinite(numbers.loss) ? `gradient norm is ${numbers.gradNorm}` : `loss is ${numbers.loss}`;
+      const what = Number.isFinite(numbers.loss)
+        ? `gradient norm is ${numbers.gradNorm}`
+        : `loss is ${numbers.loss}`;
       throw new UserError(
         'loss-not-finite',
         `The ${what} at step ${state.step + 1} (epoch ${state.epoch + 1}); batch: ${batch.ids.join(', ')}`,
@@ -254,7 +281,11 @@ class Run {
     const { state } = this;
     const images = Math.max(1, state.epochImages);
     const stepsPerEpoch = this.batches.groups(state.epoch).length;
-    const lr = learningRate(config, { epoch: state.epoch, step: Math.max(0, state.step - 1), stepsPerEpoch }, state.plateau);
+    const lr = learningRate(
+      config,
+      { epoch: state.epoch, step: Math.max(0, state.step - 1), stepsPerEpoch },
+      state.plateau,
+    );
     const seconds = (this.now() - this.epochStarted) / 1000;
     this.epochSeconds.push(seconds);
     const metrics: Record<string, number> = { 'train/loss': state.epochLossSum / images };
@@ -285,8 +316,13 @@ class Run {
       epochTermSums: {},
       epochImages: 0,
       best: isBest ? { epoch, dice: Number.isFinite(dice) ? dice : 0 } : state.best,
-      earlyStopping: improved ? { best: dice, counter: 0 } : { best: stopping.best, counter: stopping.counter + 1 },
-      plateau: state.plateau === null ? null : plateauStep(state.plateau, Number.isFinite(dice) ? dice : 0, config.lr_scheduler),
+      earlyStopping: improved
+        ? { best: dice, counter: 0 }
+        : { best: stopping.best, counter: stopping.counter + 1 },
+      plateau:
+        state.plateau === null
+          ? null
+          : plateauStep(state.plateau, Number.isFinite(dice) ? dice : 0, config.lr_scheduler),
       history: [...state.history, { epoch, step: state.step, metrics }],
     };
     return { metrics, isBest };
@@ -325,7 +361,13 @@ class Run {
   private end(reason: TrainOutcome['reason']): TrainOutcome {
     const { best, epoch } = this.state;
     this.reporter.flush();
-    this.request.events.emit({ type: 'ended', reason, bestEpoch: best?.epoch ?? null, bestDice: best?.dice ?? null, epoch });
+    this.request.events.emit({
+      type: 'ended',
+      reason,
+      bestEpoch: best?.epoch ?? null,
+      bestDice: best?.dice ?? null,
+      epoch,
+    });
     return { reason, state: this.state };
   }
 

@@ -56,7 +56,13 @@ export async function validate(request: ValidationRequest): Promise<Validation |
       const scores = score(output.labels, sample.mask, config);
       rows.push(scores);
       if (request.panelIds.has(sample.id)) {
-        panels.push({ id: sample.id, size, prediction: output.values, kind: output.kind, dice: definedMean(scores.dice) });
+        panels.push({
+          id: sample.id,
+          size,
+          prediction: output.values,
+          kind: output.kind,
+          dice: definedMean(scores.dice),
+        });
       }
     });
     request.onProgress(Math.min(ids.length, at + step));
@@ -67,7 +73,9 @@ export async function validate(request: ValidationRequest): Promise<Validation |
     loss: ids.length === 0 ? Number.NaN : lossSum / ids.length,
     dice: definedMean(rows.map((r) => definedMean(r.dice))),
     iou: definedMean(rows.map((r) => definedMean(r.iou))),
-    dicePerLabel: Array.from({ length: labels }, (_, l) => definedMean(rows.map((r) => r.dice[l] ?? Number.NaN))),
+    dicePerLabel: Array.from({ length: labels }, (_, l) =>
+      definedMean(rows.map((r) => r.dice[l] ?? Number.NaN)),
+    ),
     panels,
   };
 }
@@ -94,7 +102,11 @@ async function predictBatch(
 }
 
 /** Dice and IoU of every foreground label of one image. */
-function score(prediction: Uint8Array, truth: Uint8Array, config: StudioConfig): { dice: number[]; iou: number[] } {
+function score(
+  prediction: Uint8Array,
+  truth: Uint8Array,
+  config: StudioConfig,
+): { dice: number[]; iou: number[] } {
   const { convention } = config.evaluation;
   const classes = config.model.num_classes;
   const dice: number[] = [];
