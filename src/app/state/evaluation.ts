@@ -45,19 +45,23 @@ export function chooseCases(
   const ids = run.split[target.split];
   const name = `${target.split} split`;
   if (ids.length === 0) throw new UserError('no-cases', `The ${name} of this run has no cases`);
-  const open = new Set(dataset.samples.map((sample) => sample.id));
-  const missing = ids.filter((id) => !open.has(id));
-  if (missing.length > 0) {
-    throw new UserError(
-      'dataset-differs',
-      `${missing.length} of ${count(ids.length)} of the ${name} are not in the open data`,
-      {
-        subject: missing[0] ?? '',
-        hint: 'Open the folders this run was trained on, under the same names.',
-      },
-    );
-  }
+  assertOpen(ids, dataset, name);
   return { ids, title: `${name}, ${count(ids.length)}` };
 }
 
 const count = (n: number): string => (n === 1 ? '1 case' : `${n} cases`);
+
+/** Throws 'dataset-differs' when some of a run's cases are not in the open data set. */
+export function assertOpen(ids: readonly string[], dataset: Dataset, what: string): void {
+  const open = new Set(dataset.samples.map((sample) => sample.id));
+  const missing = ids.filter((id) => !open.has(id));
+  if (missing.length === 0) return;
+  throw new UserError(
+    'dataset-differs',
+    `${missing.length} of ${count(ids.length)} of the ${what} are not in the open data`,
+    {
+      subject: missing[0] ?? '',
+      hint: 'Open the folders this run was trained on, under the same names.',
+    },
+  );
+}

@@ -1,12 +1,17 @@
 /**
  * @file A new run's record from what the page has open, or the reason why it cannot start. Pure; imports lib.
  */
+import type { StudioConfig } from '../../config/types';
 import { UserError, fromPlainError } from '../../lib/errors';
 import type { RunRecord } from '../../storage/runs';
-import type { ConfigState, DatasetState } from './types';
+import type { ConfigState, DatasetState, TrainingState } from './types';
 
 type ConfigView = Pick<ConfigState, 'config' | 'error'>;
-type DataView = Pick<DatasetState, 'dataset' | 'labels' | 'split' | 'splitError' | 'status'>;
+type DataView = Pick<
+  DatasetState,
+  'dataset' | 'labels' | 'split' | 'splitError' | 'status' | 'folders' | 'excluded'
+>;
+type Pretrained = TrainingState['pretrained'];
 
 const two = (n: number): string => String(n).padStart(2, '0');
 
@@ -20,7 +25,7 @@ export function timestamp(date: Date): string {
 export function newRunRecord(
   config: ConfigView,
   data: DataView,
-  weightsId: string | null,
+  pretrained: Pretrained,
   now = new Date(),
 ): RunRecord {
   if (config.config === null) {
@@ -43,7 +48,7 @@ export function newRunRecord(
       ? fromPlainError(data.splitError)
       : new UserError('no-split', 'The data is not split yet');
   }
-  const resolved = config.config;
+  const resolved = asUsed(config.config, data, pretrained);
   return {
     id: crypto.randomUUID(),
     name: `${resolved.model.name} ${data.dataset.name} ${timestamp(now)}`,
@@ -65,6 +70,25 @@ export function newRunRecord(
     error: null,
     bytes: 0,
     origin: 'trained',
-    initialWeightsId: weightsId,
+    initialWeightsId: pretrained?.weightsId ?? null,
+  };
+}
+
+/** The configuration as this run uses it: which data, which samples left out, which weights. Written to the run's config.yaml. */
+function asUsed(config: StudioConfig, data: DataView, pretrained: Pretrained): StudioConfig {
+  const names = (testOnly: boolean): string[] =>
+    data.folders.filter((folder) => folder.testOnly === testOnly).map((folder) => folder.name);
+  const isPhantom = data.folders.length > 0 && data.folders.every((folder) => folder.kind === 'phantom');
+  const external = names(true);
+  return {
+    ...config,
+    model: { ...config.model, checkpoint: pretrained?.fileName ?? null },
+    data: {
+      ...config.data,
+      name: isPhantom ? 'phantom' : config.data.name === 'phantom' ? 'folder' : config.data.name,
+      root: isPhantom ? null : names(false),
+      test_root: external.length > 0 ? external : null,
+      exclude: [...new Set([...config.data.exclude, ...data.excluded])].sort(),
+    },
   };
 }

@@ -17,11 +17,13 @@ import { announceRuns, onTabMessage } from './channel';
 import { useConfig } from './configStore';
 import { describeContinuation } from '../../worker/continuation';
 import { jobData, useDataset } from './datasetStore';
+import { assertOpen } from './evaluation';
 import { EventBatcher, applyEvents, emptyLive, liveFromHistory } from './live';
 import type { LiveView } from './live';
 import { newRunRecord } from './newRun';
 import { useRuns } from './runsStore';
 import { runTrainJob } from './trainJob';
+import type { JobData } from './trainJob';
 import type { TrainingState } from './types';
 
 const DISMISSED_KEY = 'studio.dismissed';
@@ -48,11 +50,11 @@ export const useTraining = create<TrainingState>()((set, get) => {
     batcher.push(message.event);
   });
 
-  const launch = async (run: RunRecord, resume: string | null): Promise<void> => {
+  /** Trains in the background, to the run's end. */
+  const launch = async (run: RunRecord, data: JobData, resume: string | null): Promise<void> => {
     const controller = new AbortController();
     abort = controller;
     watch?.abort();
-    const data = await jobData();
     set({
       runId: run.id,
       runName: run.name,
@@ -188,21 +190,19 @@ export const useTraining = create<TrainingState>()((set, get) => {
     start: () =>
       guard(async () => {
         void askToPersist(); // inside the click
-        const run = newRunRecord(
-          useConfig.getState(),
-          useDataset.getState(),
-          get().pretrained?.weightsId ?? null,
-        );
+        const run = newRunRecord(useConfig.getState(), useDataset.getState(), get().pretrained);
+        const data = await openData(run);
         await writeRun(run);
-        await launch(run, null);
+        void launch(run, data, null);
       }),
 
     pause: () => ask('pause', 'pausing'),
     continue: () => ask('continue', 'running'),
 
     async stop() {
-      if (get().recovery !== null) {
-        abort?.abort(); // nothing runs: only the waiting ends
+      if (get().status === 'starting') {
+        abort?.abort(); // nothing trains yet, or only the waiting for a lost GPU ends
+        trainHost.kill();
         return;
       }
       await ask('stop', 'stopping');
@@ -226,9 +226,10 @@ export const useTraining = create<TrainingState>()((set, get) => {
           error: null,
           origin: 'trained',
         };
+        const data = await openData(run);
         await writeRun(run);
         set({ ...liveFromHistory(await readHistory(runId)), status: 'starting', best: saved.best });
-        await launch(run, checkpoint);
+        void launch(run, data, checkpoint);
       }),
 
     async continuationNote(runId, epochs) {
@@ -302,4 +303,11 @@ function liveOf(view: LiveView): LiveView {
   const out = emptyLive();
   for (const key of Object.keys(out) as (keyof LiveView)[]) Object.assign(out, { [key]: view[key] });
   return out;
+}
+
+/** The open data set, if it holds all cases of the run. */
+async function openData(run: RunRecord): Promise<JobData> {
+  const data = await jobData();
+  assertOpen([...run.split.train, ...run.split.val], data.dataset, 'training data');
+  return data;
 }
