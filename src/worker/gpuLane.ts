@@ -34,6 +34,11 @@ export class GpuLane {
     }
   }
 
+  /** Resolves when no short job is left: before a paused run goes on. */
+  async idle(): Promise<void> {
+    await this.queue;
+  }
+
   setPaused(paused: boolean): void {
     if (this.training !== 'no') this.training = paused ? 'paused' : 'running';
   }
