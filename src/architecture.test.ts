@@ -13,7 +13,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   lib: [],
   formats: ['lib'],
   metrics: ['lib'],
-  config: ['lib'],
+  config: ['lib', 'formats'],
   data: ['lib', 'formats', 'metrics', 'config'],
   gpu: ['lib', 'formats', 'config'],
   nn: ['lib', 'formats', 'config', 'gpu'],

@@ -2,9 +2,9 @@
  * @file One measurement of `npm run bench` per process: step MODEL BACKEND BATCH, or scan PAIRS. Prints one line of JSON.
  * Bundled twice by bench.mjs: with our operations, and with TensorFlow.js's own (src/cli/stock).
  */
-import * as tf from '@tensorflow/tfjs-core';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
+import { resolveConfig } from '../config/resolve';
 import type { StudioConfig } from '../config/types';
 import { startBackend } from '../gpu/backend';
 import { settleDevice } from '../gpu/health';
@@ -98,3 +98,23 @@ async function measureStep(
     loss,
   };
 }
+
+/** The configuration as the command line would compose it from configs/. */
+function benchConfig(overrides: readonly string[]): StudioConfig {
+  const folder = path.join(process.env['STUDIO_ROOT'] ?? process.cwd(), 'configs');
+  const files = new Map<string, string>();
+  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
+    if (name.endsWith('.yaml'))
+      files.set(name.split(path.sep).join('/'), readFileSync(path.join(folder, name), 'utf8'));
+  }
+  return resolveConfig(files, 'train', ['data=phantom', ...overrides]).config;
+}
+
+const [command, ...rest] = process.argv.slice(2);
+if (command === 'step') {
+  const [model = '', backend = '', batch = '1', ...overrides] = rest;
+  if (backend !== 'webgpu' && backend !== 'wasm') throw new Error(`no backend ${backend}`);
+  const config = benchConfig([`model=${model}`, ...overrides]);
+  console.log(JSON.stringify(await measureStep(config, backend, Number(batch))));
+}
+process.exit(0); // Dawn and the WASM threads would keep the process alive
