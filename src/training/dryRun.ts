@@ -12,7 +12,7 @@ import { TrainingSession, type HostBatch } from './session';
 export interface DryRunResult {
   readonly stepMs: number; // one optimiser step, accumulation included
   readonly evalMs: number; // per image
-  readonly peakBytes: number; // held by the backend after a step, beyond what was held before
+  readonly peakBytes: number; // held by the backend for a step, beyond what was held before
   readonly perEpochSeconds: number;
   readonly totalSeconds: number;
   readonly parameterCount: number;
@@ -35,11 +35,15 @@ function dummyBatch(config: StudioConfig, count: number): HostBatch {
   return { images, labels, count, size };
 }
 
-async function measure(
-  config: StudioConfig,
-  batchSize: number,
-  warm: boolean,
-): Promise<{ stepMs: number; evalMs: number; session: { parameters: number; bytes: number } }> {
+interface Measured {
+  readonly stepMs: number;
+  readonly evalMs: number;
+  readonly parameters: number;
+  readonly stateBytes: number; // weights and moments
+  readonly peakBytes: number; // tensors alive at the end of a forward pass
+}
+
+async function measure(config: StudioConfig, batchSize: number, warm: boolean): Promise<Measured> {
   const session = new TrainingSession(config, null);
   try {
     const batch = dummyBatch(config, batchSize);
@@ -55,7 +59,8 @@ async function measure(
     const stepMs = performance.now() - started;
     const evalMs = await timeEvaluation(session, config);
     const { parameters } = session.store.elementCounts();
-    return { stepMs, evalMs, session: { parameters, bytes: parameters * 4 + session.optimizer.bytes } };
+    const stateBytes = parameters * 4 + session.optimizer.bytes;
+    return { stepMs, evalMs, parameters, stateBytes, peakBytes: session.peakBytes };
   } finally {
     session.dispose();
   }
@@ -67,8 +72,8 @@ async function timeEvaluation(session: TrainingSession, config: StudioConfig): P
   const input = tf.tensor4d(images, [n, size, size, 3]);
   const started = performance.now();
   const logits = session.predict(input);
-  await logits.data();
-  tf.dispose([input, logits]);
+  input.dispose();
+  await logits.data().finally(() => logits.dispose());
   await settleDevice();
   return (performance.now() - started) / n;
 }
@@ -98,10 +103,10 @@ export async function dryRun(
   valCases: number,
 ): Promise<DryRunResult> {
   trimMemory();
-  const before = memoryUse().poolBytes;
+  const before = memoryUse();
   const asked = config.training.batch_size;
   let fitting: number | null = null;
-  let measured: Awaited<ReturnType<typeof measure>>;
+  let measured: Measured;
   try {
     measured = await measure(config, asked, true);
   } catch (error) {
@@ -110,7 +115,8 @@ export async function dryRun(
     if (fitting === 0) throw error;
     measured = await measure(config, fitting, true);
   }
-  const peakBytes = Math.max(0, memoryUse().poolBytes - before);
+  // The WASM heap never shrinks, so a second estimate would find no growth: then the tensors themselves are the measure.
+  const peakBytes = Math.max(memoryUse().poolBytes - before.poolBytes, measured.peakBytes - before.bytes);
   trimMemory();
   const images = (fitting ?? asked) * config.training.accumulation_steps;
   const perEpochSeconds = ((trainCases / images) * measured.stepMs + valCases * measured.evalMs) / 1000;
@@ -120,8 +126,8 @@ export async function dryRun(
     peakBytes,
     perEpochSeconds,
     totalSeconds: perEpochSeconds * config.training.num_epochs,
-    parameterCount: measured.session.parameters,
-    checkpointBytes: measured.session.bytes,
+    parameterCount: measured.parameters,
+    checkpointBytes: measured.stateBytes,
     fittingBatchSize: fitting,
   };
 }

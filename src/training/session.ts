@@ -65,6 +65,8 @@ export class TrainingSession {
   readonly store: ParameterStore;
   readonly optimizer: Optimizer;
   readonly outChannels: number;
+  /** Most tensor bytes alive at the end of a forward pass so far: activations, weights, moments. About a step's peak. */
+  peakBytes = 0;
   private readonly variables: tf.Variable[];
 
   /**
@@ -111,23 +113,36 @@ export class TrainingSession {
     const total = batches.reduce((n, b) => n + b.count, 0);
     const sums = new Map<string, tf.Tensor>();
     const termSums: Record<string, tf.Scalar> = {};
-    batches.forEach((batch, i) => {
-      const share = batch.count / total; // a short last micro-batch weighs by its images
-      const { grads, loss, terms } = this.gradients(batch, passKey + i);
-      accumulate(sums, grads, batches.length === 1 ? null : share);
-      accumulateScalars(termSums, { loss, ...terms }, batches.length === 1 ? null : share);
-      this.store.commitBuffers();
-    });
-    const norm = globalNorm([...sums.values()]);
-    const clip = this.config.training.gradient_clip;
-    const scale = clip === null ? null : clipCoefficient(norm, clip);
-    this.optimizer.step(sums, lr, stepsDone, scale);
+    try {
+      batches.forEach((batch, i) => {
+        const share = batch.count / total; // a short last micro-batch weighs by its images
+        const { grads, loss, terms } = this.gradients(batch, passKey + i);
+        accumulate(sums, grads, batches.length === 1 ? null : share);
+        accumulateScalars(termSums, { loss, ...terms }, batches.length === 1 ? null : share);
+        this.store.commitBuffers();
+      });
+      return this.update(sums, termSums, lr, stepsDone);
+    } finally {
+      // Also after a failure (out of memory): what follows tries again with less.
+      tf.dispose([...Object.values(termSums), ...sums.values()]);
+    }
+  }
+
+  private update(
+    sums: ReadonlyMap<string, tf.Tensor>,
+    termSums: Readonly<Record<string, tf.Scalar>>,
+    lr: number,
+    stepsDone: number,
+  ): () => Promise<StepNumbers> {
     const names = Object.keys(termSums);
-    const packed = tf.tidy(() => tf.stack([norm, ...names.map((n) => termSums[n] as tf.Scalar)]));
-    tf.dispose([norm, ...(scale === null ? [] : [scale]), ...Object.values(termSums), ...sums.values()]);
+    const clip = this.config.training.gradient_clip;
+    const packed = tf.tidy(() => {
+      const norm = globalNorm([...sums.values()]);
+      this.optimizer.step(sums, lr, stepsDone, clip === null ? null : clipCoefficient(norm, clip));
+      return tf.stack([norm, ...names.map((n) => termSums[n] as tf.Scalar)]);
+    });
     return async () => {
-      const values = await packed.data();
-      packed.dispose();
+      const values = await packed.data().finally(() => packed.dispose());
       const named = Object.fromEntries(names.map((n, i) => [n, values[i + 1] as number]));
       const { loss, ...terms } = named;
       return { loss: loss as number, terms, gradNorm: values[0] as number };
@@ -148,6 +163,7 @@ export class TrainingSession {
         const logits = this.model.forward(ctx, this.architecture, images);
         const parts = segmentationLoss(this.config.loss, logits, labels);
         for (const [name, term] of Object.entries(parts.terms)) terms[name] = tf.keep(tf.clone(term));
+        this.peakBytes = Math.max(this.peakBytes, tf.memory().numBytes);
         return parts.total;
       }, this.variables);
       const named = new Map<string, tf.Tensor>();
@@ -156,6 +172,10 @@ export class TrainingSession {
         if (grad !== undefined && grad !== null) named.set(p.name, grad);
       }
       return { grads: named, loss: value, terms };
+    } catch (error) {
+      tf.dispose(terms);
+      this.store.discardBuffers();
+      throw error;
     } finally {
       tf.dispose([images, labels]);
     }

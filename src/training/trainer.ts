@@ -111,6 +111,13 @@ class Run {
     if (split.train.length === 0) {
       throw new UserError('no-training-cases', 'The training split is empty', { subject: 'data.split' });
     }
+    if (request.labels.names.length > config.model.num_classes) {
+      throw new UserError(
+        'labels-differ',
+        `The masks have ${request.labels.names.length} labels (${request.labels.names.join(', ')}), the model predicts ${config.model.num_classes}`,
+        { subject: 'model.num_classes', hint: `Use model.num_classes=${request.labels.names.length}.` },
+      );
+    }
     this.now = request.now ?? (() => performance.now());
     this.lastCheckpoint = resume?.info ?? null;
     this.session = new TrainingSession(
@@ -120,10 +127,7 @@ class Run {
     if (resume !== null) this.session.optimizer.load(checkpointMoments(resume.checkpoint));
     this.batches = new BatchSource(config, split.train, request.reader);
     this.panelIds = new Set(evenlySpaced(split.val, config.evaluation.panel_cases));
-    this.state =
-      resume === null
-        ? startState(request)
-        : { ...resume.checkpoint.state, runId: request.runId, device: request.device };
+    this.state = resume === null ? startState(request) : resumedState(request, resume.checkpoint);
     this.savedStep = resume === null ? -1 : this.state.step;
     this.reporter = new StepReporter(request.events, this.now);
   }
@@ -155,7 +159,8 @@ class Run {
     const groups = this.batches.groups(epoch);
     const perStep = config.training.accumulation_steps;
     this.epochStarted = this.now();
-    const firstGroup = Math.floor(this.state.batchInEpoch / perStep);
+    // Up: the last group of an epoch may be short, and a run stopped in its validation stands after it.
+    const firstGroup = Math.ceil(this.state.batchInEpoch / perStep);
     let next = groups.length > firstGroup ? this.batches.load(epoch, groups[firstGroup] ?? []) : null;
     for (let g = firstGroup; g < groups.length; g++) {
       if (!(await this.obeyControl(control))) return false;
@@ -290,24 +295,16 @@ class Run {
     this.epochSeconds.push(seconds);
     const metrics: Record<string, number> = { 'train/loss': state.epochLossSum / images };
     for (const [name, sum] of Object.entries(state.epochTermSums)) metrics[`train/${name}`] = sum / images;
-    if (this.request.split.val.length > 0) {
-      metrics['val/loss'] = result.loss;
-      metrics['val/dice'] = result.dice;
-      metrics['val/iou'] = result.iou;
-      if (labels.names.length > 2) {
-        result.dicePerLabel.forEach((d, i) => {
-          metrics[`val/dice/${labels.names[i + 1] ?? i + 1}`] = d;
-        });
-      }
-    }
+    Object.assign(metrics, definedMetrics(result, labels));
     metrics['lr'] = lr;
     metrics['time/epoch_s'] = seconds;
     const epoch = state.epoch + 1;
     // Without validation cases (or none with a defined Dice) the last epoch is the best there is.
-    const dice = Number.isFinite(result.dice) ? result.dice : Number.NEGATIVE_INFINITY;
-    const isBest = state.best === null || dice > state.best.dice || !Number.isFinite(result.dice);
+    const dice = Number.isFinite(result.dice) ? result.dice : null;
+    const isBest = state.best === null || dice === null || dice > state.best.dice;
     const stopping = state.earlyStopping;
-    const improved = stopping.best === null || dice > stopping.best + config.early_stopping.min_delta;
+    const improved =
+      dice !== null && (stopping.best === null || dice > stopping.best + config.early_stopping.min_delta);
     this.state = {
       ...state,
       epoch,
@@ -315,14 +312,11 @@ class Run {
       epochLossSum: 0,
       epochTermSums: {},
       epochImages: 0,
-      best: isBest ? { epoch, dice: Number.isFinite(dice) ? dice : 0 } : state.best,
+      best: isBest ? { epoch, dice: dice ?? 0 } : state.best,
       earlyStopping: improved
         ? { best: dice, counter: 0 }
         : { best: stopping.best, counter: stopping.counter + 1 },
-      plateau:
-        state.plateau === null
-          ? null
-          : plateauStep(state.plateau, Number.isFinite(dice) ? dice : 0, config.lr_scheduler),
+      plateau: state.plateau === null ? null : plateauStep(state.plateau, dice ?? 0, config.lr_scheduler),
       history: [...state.history, { epoch, step: state.step, metrics }],
     };
     return { metrics, isBest };
@@ -400,6 +394,32 @@ function startState(request: TrainRequest): TrainState {
     history: [],
     device: request.device,
   };
+}
+
+/** The validation's numbers that have a value: state and tables hold no NaN (JSON has none). */
+function definedMetrics(result: Validation, labels: LabelSpec): Record<string, number> {
+  const all: Record<string, number> = {
+    'val/loss': result.loss,
+    'val/dice': result.dice,
+    'val/iou': result.iou,
+  };
+  if (labels.names.length > 2) {
+    result.dicePerLabel.forEach((d, i) => {
+      all[`val/dice/${labels.names[i + 1] ?? i + 1}`] = d;
+    });
+  }
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => Number.isFinite(value)));
+}
+
+/**
+ * The checkpoint's state in this run. Asked for more epochs than the checkpoint's run had, early stopping counts anew: a run that it
+ * ended would otherwise end again at once.
+ */
+function resumedState(request: TrainRequest, checkpoint: Checkpoint): TrainState {
+  const { state } = checkpoint;
+  const extended = request.config.training.num_epochs > checkpoint.config.training.num_epochs;
+  const earlyStopping = extended ? { ...state.earlyStopping, counter: 0 } : state.earlyStopping;
+  return { ...state, runId: request.runId, device: request.device, earlyStopping };
 }
 
 /** `count` items spread over the list, the same ones every time. */

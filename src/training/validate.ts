@@ -88,16 +88,19 @@ async function predictBatch(
   const size = config.model.image_size;
   const batch = assembleBatch(samples, size, config.data.normalization);
   const images = tf.tensor4d(batch.images, [batch.count, size, size, 3]);
-  const logits = session.predict(images);
-  const lossTensor = tf.tidy(() => {
-    const labels = tf.tensor3d(batch.labels, [batch.count, size, size], 'int32');
-    return segmentationLoss(config.loss, logits, labels).total;
-  });
+  let logits: tf.Tensor4D | null = null;
+  let lossTensor: tf.Tensor | null = null;
   try {
+    const predicted = session.predict(images);
+    logits = predicted;
+    lossTensor = tf.tidy(() => {
+      const labels = tf.tensor3d(batch.labels, [batch.count, size, size], 'int32');
+      return segmentationLoss(config.loss, predicted, labels).total;
+    });
     const outputs = await readOutputs(logits, size, size, config.evaluation.threshold);
     return { outputs, loss: (await lossTensor.data())[0] as number };
   } finally {
-    tf.dispose([images, logits, lossTensor]);
+    tf.dispose([images, ...(logits === null ? [] : [logits]), ...(lossTensor === null ? [] : [lossTensor])]);
   }
 }
 
