@@ -2,8 +2,7 @@
  * @file One measurement of `npm run bench` per process: step MODEL BACKEND BATCH, or scan PAIRS. Prints one line of JSON.
  * Bundled twice by bench.mjs: with our operations, and with TensorFlow.js's own (src/cli/stock).
  */
-import { readFileSync, readdirSync } from 'node:fs';
-import path from 'node:path';
+import { configFiles } from '../config/files';
 import { resolveConfig } from '../config/resolve';
 import type { StudioConfig } from '../config/types';
 import { startBackend } from '../gpu/backend';
@@ -100,15 +99,8 @@ async function measureStep(
 }
 
 /** The configuration as the command line would compose it from configs/. */
-function benchConfig(overrides: readonly string[]): StudioConfig {
-  const folder = path.join(process.env['STUDIO_ROOT'] ?? process.cwd(), 'configs');
-  const files = new Map<string, string>();
-  for (const name of readdirSync(folder, { recursive: true, encoding: 'utf8' })) {
-    if (name.endsWith('.yaml'))
-      files.set(name.split(path.sep).join('/'), readFileSync(path.join(folder, name), 'utf8'));
-  }
-  return resolveConfig(files, 'train', ['data=phantom', ...overrides]).config;
-}
+const benchConfig = (overrides: readonly string[]): StudioConfig =>
+  resolveConfig(configFiles, 'train', ['data=phantom', ...overrides]).config;
 
 const [command, ...rest] = process.argv.slice(2);
 if (command === 'step') {

@@ -8,3 +8,17 @@ declare module '*/chromium.mjs' {
   /** Path of a Chromium executable, or null. */
   export function findChromium(): string | null;
 }
+
+declare module '*/serve.mjs' {
+  /** Serves a folder with the security headers; rejects with the system's error when the port is taken. */
+  export function serve(options: {
+    dir: string;
+    port: number;
+    host?: string;
+  }): Promise<import('node:http').Server>;
+}
+
+declare module '*/sources.mjs' {
+  /** Hash of names, sizes and times below paths relative to the project. */
+  export function fingerprint(paths: readonly string[]): string;
+}
