@@ -84,7 +84,7 @@ function makeRun(id: string): RunRecord {
     error: null,
     bytes: 0,
     origin: 'trained',
-    initialWeightsId: null,
+    initial: null,
   };
 }
 

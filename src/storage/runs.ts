@@ -9,7 +9,7 @@ import type { LabelSpec, Split } from '../data/types';
 import type { DeviceInfo } from '../gpu/device';
 import type { PlainError } from '../lib/errors';
 import type { EpochMetrics, PredictionPanel, StepRecord } from '../training/types';
-import type { CaseResult, EvaluationResult } from './types';
+import type { CaseResult, EvaluationResult, WeightsSource } from './types';
 import type { StoredCheckpoint } from './checkpointRows';
 import { keyval, ownedBy, readAll, transact } from './database';
 import { deleteParts } from './parts';
@@ -37,8 +37,8 @@ export interface RunRecord {
   readonly bytes: number;
   /** "imported": weights dropped in, no training history. */
   readonly origin: 'trained' | 'imported';
-  /** Weights the run started from, when they came from a dropped file. */
-  readonly initialWeightsId: string | null;
+  /** Weights the run started from; null: the model's initial values. */
+  readonly initial: WeightsSource | null;
 }
 
 export interface EpochRow {

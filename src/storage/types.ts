@@ -3,6 +3,7 @@
  */
 import type { MetricConvention } from '../config/types';
 import type { LabelSpec } from '../data/types';
+import type { SummaryRow } from '../metrics/summary';
 
 /** How a folder's bytes are reached; structured-cloneable, so that a worker can read without the page. */
 export type FolderAccess = { readonly id: string; readonly name: string; readonly testOnly: boolean } & (
@@ -31,13 +32,8 @@ export interface CaseResult {
   readonly height: number;
 }
 
-export interface MetricSummaryRow {
-  readonly label: string; // class name or "foreground mean"
-  readonly metric: string;
-  readonly mean: number;
-  readonly std: number; // population
-  readonly n: number; // cases with a value
-}
+/** Means over cases: label (or "foreground mean"), metric, mean, population std, n. */
+export type MetricSummaryRow = SummaryRow;
 
 export interface EvaluationResult {
   readonly id: string;
@@ -52,3 +48,8 @@ export interface EvaluationResult {
   readonly labels: LabelSpec;
   readonly createdAt: number;
 }
+
+/** Where weights come from. */
+export type WeightsSource =
+  | { readonly kind: 'checkpoint'; readonly checkpointId: string }
+  | { readonly kind: 'library'; readonly weightsId: string }; // a dropped file kept in IndexedDB

@@ -7,11 +7,17 @@ import type { PlainError } from '../lib/errors';
 import type { BackendChoice, StudioConfig } from '../config/types';
 import type { Dataset, LabelSpec, OriginalSample, SampleFacts, Split } from '../data/types';
 import type { LoadReport } from '../models/types';
-import type { CaseResult, EvaluationResult, FolderAccess } from '../storage/types';
+import type { CaseResult, EvaluationResult, FolderAccess, WeightsSource } from '../storage/types';
 import type { DeviceInfo } from '../gpu/device';
 import type { TrainEvent } from '../training/types';
 
-export type { CaseResult, EvaluationResult, FolderAccess, MetricSummaryRow } from '../storage/types';
+export type {
+  CaseResult,
+  EvaluationResult,
+  FolderAccess,
+  MetricSummaryRow,
+  WeightsSource,
+} from '../storage/types';
 
 /** What a run trains on or is tested on. */
 export interface DataRequest {
@@ -24,11 +30,6 @@ export interface DataRequest {
 /** Sent over the BroadcastChannel `studio`, so that other tabs show a run live and see the run table change. */
 export type TabMessage =
   { readonly kind: 'train'; readonly runId: string; readonly event: TrainEvent } | { readonly kind: 'runs' };
-
-/** Where weights come from. */
-export type WeightsSource =
-  | { readonly kind: 'checkpoint'; readonly checkpointId: string }
-  | { readonly kind: 'library'; readonly weightsId: string }; // a dropped file kept in IndexedDB
 
 export interface Estimate {
   readonly stepMs: number;
@@ -98,6 +99,8 @@ export interface TrainRequests extends FolderRequests {
     { readonly done: number; readonly total: number; readonly latest: CaseResult | null },
     EvaluationResult,
   ];
+  /** An exported run zip, a .safetensors or a .pth becomes an 'imported' run. `fallback`: for files that carry no config. */
+  importRun: [{ readonly file: File; readonly fallback: StudioConfig }, never, { readonly runId: string }];
   /** `baseUrl`: the page's, under which `cases/` lies. */
   selfTest: [{ readonly baseUrl: string }, SelfTestRow, { readonly passed: number; readonly failed: number }];
 }
@@ -176,8 +179,6 @@ export interface FileRequests {
     never,
     Exported,
   ];
-  /** An exported run zip, a .safetensors or a .pth becomes an 'imported' run. `fallback`: for files that carry no config. */
-  importRun: [{ readonly file: File; readonly fallback: StudioConfig }, never, { readonly runId: string }];
 }
 
 export type RequestName<R> = keyof R & string;

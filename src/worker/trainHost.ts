@@ -4,6 +4,7 @@
  */
 import type { BackendChoice } from '../config/types';
 import type { DeviceInfo } from '../gpu/device';
+import { UserError } from '../lib/errors';
 import { SILENCE_MS, WorkerClient } from './client';
 import type { TrainRequests } from './protocol';
 
@@ -21,12 +22,32 @@ export class TrainHost {
   private started: Promise<StartedWorker> | null = null;
   private client: TrainClient | null = null;
   private choice = '';
+  private pinned = false;
   private readonly deviceListeners = new Set<(device: DeviceInfo | null) => void>();
 
   constructor(private readonly create: () => TrainClient) {}
 
-  /** The worker with its backend running. Rejects with 'gpu-unavailable', 'device-lost' or what the backend says. */
+  /**
+   * The worker with its backend running; another choice of backend replaces it, unless a run is being trained on it.
+   * Rejects with 'no-webgpu', 'no-wasm', 'gpu-busy', or what killed the worker.
+   */
   start(backend: BackendChoice, threads: number | 'auto'): Promise<StartedWorker> {
+    if (!this.pinned) return this.startAs(backend, threads);
+    if (this.started && this.client?.death === null) return this.started;
+    const error = new UserError('gpu-busy', 'A run is waiting for the GPU', { hint: 'Stop the run first.' });
+    return Promise.reject(error);
+  }
+
+  /** Keeps the worker for one run from here to `release`; the run itself starts workers with `startAs`. */
+  pin(): () => void {
+    this.pinned = true;
+    return () => {
+      this.pinned = false;
+    };
+  }
+
+  /** For the run that pinned the worker. */
+  startAs(backend: BackendChoice, threads: number | 'auto'): Promise<StartedWorker> {
     const choice = `${backend}/${threads}`;
     if (this.started && this.client?.death === null && this.choice === choice) return this.started;
     this.client?.die();

@@ -6,8 +6,10 @@ import type { SampleReader } from '../data/types';
 import type { DeviceInfo } from '../gpu/device';
 import { deviceHealth } from '../gpu/health';
 import { UserError } from '../lib/errors';
-import { checkpointSink, loadNewest } from '../storage/checkpoints';
+import { checkpointTitle } from '../storage/checkpointRows';
+import { checkpointSink, loadCheckpoint, loadNewest } from '../storage/checkpoints';
 import type { LoadedCheckpoint } from '../storage/checkpoints';
+import { checkpointWeights } from '../training/checkpoint';
 import type { TrainControl } from '../training/control';
 import { runTraining } from '../training/trainer';
 import type { TrainEvent } from '../training/types';
@@ -76,7 +78,10 @@ export function trainRun(payload: Payload, around: TrainSurroundings): Promise<R
 async function startingWeights(payload: Payload, resume: LoadedCheckpoint | null, journal: RunJournal) {
   if (resume !== null || payload.initial === null) return null;
   if (payload.initial.kind === 'checkpoint') {
-    throw new UserError('internal', 'A run starts from a file or from its own checkpoint');
+    const { info, checkpoint } = await loadCheckpoint(payload.initial.checkpointId);
+    const message = `Starts from the weights of the ${checkpointTitle(info)} of an earlier run`;
+    journal.emit({ type: 'log', level: 'info', message, at: Date.now() });
+    return checkpointWeights(checkpoint);
   }
   const { tensors, report } = await fitLibraryWeights(payload.initial.weightsId, payload.config);
   const kept = `${report.loaded.length} tensors of ${report.file} loaded (${report.recognisedAs})`;

@@ -33,7 +33,7 @@ describe('newRunRecord', () => {
     expect(run.name).toBe('tinyusfm_nano BUSI 20261123_150405');
     expect(run.config.data).toMatchObject({ root: ['BUSI'], test_root: ['UCLM'], exclude: ['BUSI/x'] });
     expect(run.config.model.checkpoint).toBe('TinyUSFM.pth');
-    expect(run.initialWeightsId).toBe('w-1');
+    expect(run.initial).toEqual({ kind: 'library', weightsId: 'w-1' });
   });
 
   it('calls phantom data phantom', () => {

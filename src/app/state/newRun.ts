@@ -70,7 +70,7 @@ export function newRunRecord(
     error: null,
     bytes: 0,
     origin: 'trained',
-    initialWeightsId: pretrained?.weightsId ?? null,
+    initial: pretrained ? { kind: 'library', weightsId: pretrained.weightsId } : null,
   };
 }
 

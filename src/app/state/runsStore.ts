@@ -93,9 +93,9 @@ export const useRuns = create<RunsState>()((set, get) => {
     async importFile(file) {
       const { config } = useConfig.getState();
       if (!config) throw new UserError('no-config', 'The configuration is not ready');
-      const { runId } = await withFileWorker((files) =>
-        files.request('importRun', { file, fallback: config }),
-      );
+      // The train worker: only it knows the models whose tensors the file must hold.
+      const { client } = await trainHost.start(config.hardware.backend, config.hardware.threads);
+      const { runId } = await client.request('importRun', { file, fallback: config });
       await get().refresh();
       announceRuns();
       return runId;

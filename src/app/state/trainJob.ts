@@ -9,7 +9,6 @@ import { listCheckpoints } from '../../storage/checkpointRows';
 import type { RunRecord } from '../../storage/runs';
 import { sendFolder } from '../../worker/dataPool';
 import { withJobLock } from '../../worker/locks';
-import type { WeightsSource } from '../../worker/protocol';
 import { supervise, waitFor } from '../../worker/supervisor';
 import { trainHost } from '../../worker/trainHost';
 import type { StartedWorker } from '../../worker/trainHost';
@@ -25,7 +24,6 @@ export interface TrainJob {
   readonly run: RunRecord;
   readonly data: JobData;
   readonly resume: string | null;
-  readonly initial: WeightsSource | null;
   readonly signal: AbortSignal;
   readonly onEvent: (event: TrainEvent) => void;
   readonly onWaiting: (state: { attempt: number; delayMs: number; error: UserError }) => void;
@@ -59,7 +57,14 @@ export function narrowDataset(dataset: Dataset, ids: Iterable<string>): Dataset 
 
 /** Trains a run to its end. Rejects with the first error that starting again cannot help. */
 export function runTrainJob(job: TrainJob): Promise<JobEnd> {
-  return withJobLock(job.run.id, () => superviseJob(job));
+  return withJobLock(job.run.id, async () => {
+    const release = trainHost.pin();
+    try {
+      return await superviseJob(job);
+    } finally {
+      release();
+    }
+  });
 }
 
 async function superviseJob(job: TrainJob): Promise<JobEnd> {
@@ -73,7 +78,7 @@ async function superviseJob(job: TrainJob): Promise<JobEnd> {
   const attempt = async (n: number): Promise<JobEnd> => {
     // The worker may have saved a checkpoint whose announcement was lost with it.
     if (n > 0) resume = (await newestSince(run.id, resume)) ?? resume;
-    const started = await trainHost.start(backend, config.hardware.threads);
+    const started = await trainHost.startAs(backend, config.hardware.threads);
     if (started.device.backend === 'webgpu') backend = 'webgpu'; // a retry must not slip to the CPU unasked
     await handFolders(started, data.folders);
     const { reason } = await started.client.request(
@@ -84,7 +89,7 @@ async function superviseJob(job: TrainJob): Promise<JobEnd> {
         data: { folderIds: data.folders.map((folder) => folder.id), dataset, labels: run.labels },
         split,
         resume,
-        initial: job.initial,
+        initial: run.initial,
       },
       {
         onProgress: (event) => {

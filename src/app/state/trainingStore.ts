@@ -68,7 +68,6 @@ export const useTraining = create<TrainingState>()((set, get) => {
         run,
         data,
         resume,
-        initial: run.initialWeightsId ? { kind: 'library', weightsId: run.initialWeightsId } : null,
         signal: controller.signal,
         onEvent: (event) => batcher.push(event),
         onWaiting: ({ attempt, delayMs, error }) => {
@@ -213,6 +212,13 @@ export const useTraining = create<TrainingState>()((set, get) => {
         const saved = await readRun(runId);
         if (!saved)
           throw new UserError('run-missing', 'This run is no longer in this browser', { subject: runId });
+        if (saved.origin === 'imported') {
+          const run = await continuedImport(saved, checkpointId, epochs);
+          const data = await openData(run);
+          await writeRun(run);
+          void launch(run, data, null);
+          return;
+        }
         const checkpoint = checkpointId ?? (await listCheckpoints(runId))[0]?.id ?? null;
         const config =
           epochs === undefined
@@ -310,4 +316,18 @@ async function openData(run: RunRecord): Promise<JobData> {
   const data = await jobData();
   assertOpen([...run.split.train, ...run.split.val], data.dataset, 'training data');
   return data;
+}
+
+/** Imported weights carry no optimiser state: training on is a new run that starts from them, on the open data. */
+async function continuedImport(
+  saved: RunRecord,
+  checkpointId: string | undefined,
+  epochs: number | undefined,
+): Promise<RunRecord> {
+  const id = checkpointId ?? (await listCheckpoints(saved.id))[0]?.id;
+  if (id === undefined) throw new UserError('checkpoint-missing', 'This run has no checkpoint');
+  const num_epochs = epochs ?? saved.config.training.num_epochs;
+  const config = { ...saved.config, training: { ...saved.config.training, num_epochs } };
+  const run = newRunRecord({ config, error: null }, useDataset.getState(), null);
+  return { ...run, initial: { kind: 'checkpoint', checkpointId: id } };
 }
