@@ -154,6 +154,15 @@ describe('WASM', () => {
     expect(one.name).toBe('WASM SIMD, 1 thread');
   });
 
+  test('leaves the process its own handling of uncaught errors', async () => {
+    const count = (): number =>
+      process.listenerCount('uncaughtException') + process.listenerCount('unhandledRejection');
+    const before = count();
+    await startBackend('wasm', nodePlatform, 2);
+    await startBackend('wasm', nodePlatform, 1);
+    expect(count()).toBe(before);
+  });
+
   test('says why when threads cannot be used', async () => {
     const info = await startBackend('wasm', {
       ...nodePlatform,

@@ -32,6 +32,24 @@ const START_TIMEOUT_MS = 20_000;
 const factoryOf = (glue: object): Factory => ('default' in glue ? glue.default : glue) as Factory;
 
 /**
+ * Calls a glue's factory. In Node the glue also takes over uncaught errors of the whole process, once per start, printing its own
+ * source and changing the exit code; those handlers are taken away again.
+ */
+function createModule(glue: object, settings: Record<string, unknown>): Promise<WasmModule> {
+  const events = ['uncaughtException', 'unhandledRejection'] as const;
+  if (typeof process !== 'object' || typeof process.listeners !== 'function')
+    return factoryOf(glue)(settings);
+  const before = events.map((event) => new Set<unknown>(process.listeners(event as 'uncaughtException')));
+  const module = factoryOf(glue)(settings); // adds its handlers before it returns
+  events.forEach((event, i) => {
+    for (const listener of process.listeners(event as 'uncaughtException')) {
+      if (before[i]?.has(listener) === false) process.removeListener(event, listener);
+    }
+  });
+  return module;
+}
+
+/**
  * Registers and starts the fastest WASM build the machine can run: SIMD with threads, SIMD, plain.
  * `threads`: 'auto' = one per logical core, at most 8.
  */
@@ -62,7 +80,7 @@ export async function startWasm(
     }
   }
   const name: WasmBinaryName = simd ? 'tfjs-backend-wasm-simd.wasm' : 'tfjs-backend-wasm.wasm';
-  const module = await factoryOf(plainGlue)({ wasmBinary: await platform.wasmBinary(name) });
+  const module = await createModule(plainGlue, { wasmBinary: await platform.wasmBinary(name) });
   await register(module, 1);
   return info(
     `WASM${simd ? ' SIMD' : ''}, 1 thread`,
@@ -86,7 +104,7 @@ async function createThreaded(platform: BackendPlatform, scripts: WasmThreadScri
   const timeout = new Promise<never>((_, reject) => {
     timer = setTimeout(() => reject(new Error('no answer from the thread workers')), START_TIMEOUT_MS);
   });
-  const started = factoryOf(threadedGlue)({
+  const started = createModule(threadedGlue, {
     wasmBinary,
     mainScriptUrlOrBlob: scripts.glue,
     locateFile: (path: string) => (path.endsWith('.worker.js') ? scripts.worker : path),
