@@ -17,7 +17,7 @@ import { checkpointMoments, checkpointWeights } from './checkpoint';
 import { assertUsableWeights } from './guards';
 import { fittingBatchSize } from './dryRun';
 import { StepReporter } from './reporter';
-import { TrainingSession } from './session';
+import { TrainingSession, type StepNumbers } from './session';
 import type { TrainControl } from './control';
 import type {
   Checkpoint,
@@ -104,6 +104,7 @@ class Run {
   private epochStarted = 0;
   private epochSeconds: number[] = [];
   private savedStep = -1;
+  private lastBatch: readonly string[] = [];
   private disposed = false;
 
   constructor(private readonly request: TrainRequest) {
@@ -203,22 +204,9 @@ class Run {
     );
     // Keys of random masks: distinct for every micro-batch of the run.
     const passKey = state.step * config.training.accumulation_steps;
-    const read = this.session.step(batch.parts, lr, state.step, passKey);
-    const numbers = await read();
-    if (!Number.isFinite(numbers.loss) || !Number.isFinite(numbers.gradNorm)) {
-      assertDeviceHealthy(); // a lost device explains it better
-      const what = Number.isFinite(numbers.loss)
-        ? `gradient norm is ${numbers.gradNorm}`
-        : `loss is ${numbers.loss}`;
-      throw new UserError(
-        'loss-not-finite',
-        `The ${what} at step ${state.step + 1} (epoch ${state.epoch + 1}); batch: ${batch.ids.join(', ')}`,
-        {
-          subject: batch.ids.join(', '),
-          hint: 'The last checkpoint is intact. Lower training.base_lr, set training.gradient_clip, or look at the images named.',
-        },
-      );
-    }
+    this.lastBatch = batch.ids;
+    const numbers = await this.session.step(batch.parts, lr, state.step, passKey)();
+    this.assertFinite(numbers);
     assertDeviceHealthy();
     const termSums = { ...state.epochTermSums };
     for (const [name, value] of Object.entries(numbers.terms)) {
@@ -243,6 +231,24 @@ class Run {
       ...numbers,
     });
     await yieldToEventLoop();
+  }
+
+  /** Checked on the host: WGSL may assume that there is no NaN (reference/reliability.md section 0, finding 7). */
+  private assertFinite({ loss, gradNorm }: StepNumbers): void {
+    if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return;
+    assertDeviceHealthy(); // a lost device explains it better
+    const what = Number.isFinite(loss) ? `gradient norm is ${gradNorm}` : `loss is ${loss}`;
+    throw new UserError('loss-not-finite', `The ${what} ${this.where(1)}`, {
+      subject: this.lastBatch.join(', '),
+      hint: 'The last checkpoint is intact. Lower training.base_lr, set training.gradient_clip, or look at the images named.',
+    });
+  }
+
+  /** "at step 12 (epoch 3); batch: ...": the step `ahead` of those done. */
+  private where(ahead = 0): string {
+    const { step, epoch, batchInEpoch } = this.state;
+    const current = ahead === 0 && batchInEpoch === 0 ? epoch : epoch + 1; // just closed, or under way
+    return `at step ${step + ahead} (epoch ${current}); batch: ${this.lastBatch.join(', ')}`;
   }
 
   private async endEpoch(): Promise<boolean> {
@@ -333,7 +339,7 @@ class Run {
     await settleDevice();
     const tensors = await this.session.toTensorMap();
     assertDeviceHealthy();
-    assertUsableWeights(tensors);
+    assertUsableWeights(tensors, this.where());
     const { config, labels, split, events } = this.request;
     const state: TrainState = { ...this.state, counters: this.session.store.counters };
     try {
