@@ -131,7 +131,7 @@ export async function train(
       runId: 'run',
       config,
       labels: binaryLabels,
-      split: split(5, 2),
+      split: split(5, 4),
       reader: new DiscReader(),
       device: testDevice,
       initial: null,

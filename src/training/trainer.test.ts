@@ -57,7 +57,7 @@ describe('resume', () => {
     ]);
     expect(ofType(straight, 'panelsDrawn')[0]?.panels.map((p) => p.id)).toEqual([
       'discs/val_0',
-      'discs/val_1',
+      'discs/val_2',
     ]);
   });
 
@@ -100,7 +100,7 @@ describe('resume', () => {
       stops.push(`${last.info.epoch}:${last.info.batchInEpoch}`);
       if (part.outcome?.reason === 'completed') break;
     }
-    expect(stops.length).toBeGreaterThan(3);
+    expect(stops).toContain('0:3'); // in the validation, after the short last group
     expect(losses).toEqual(straight.losses);
     const state = (c: Checkpoint): unknown => ({
       ...c.state,
