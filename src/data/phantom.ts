@@ -245,14 +245,14 @@ function insonify(echo: Float64Array, size: number, random: Random): Uint8Array 
   const [re, im] = [field(), field()];
   const attenuation = random.uniform(0.4, 1.1); // left over after time-gain compensation
   const gain = random.uniform(0.8, 1.25);
-  const range = random.uniform(46, 56); // dB shown
+  const range = random.uniform(42, 50); // dB shown
   const out = new Uint8Array(size * size);
   for (let i = 0; i < out.length; i++) {
     const depth = Math.floor(i / size) / size;
     const rayleigh = Math.hypot(re[i] as number, im[i] as number) / Math.SQRT2;
     const amplitude = gain * Math.sqrt(echo[i] as number) * rayleigh * Math.exp(-attenuation * depth);
     const db = 20 * Math.log10(amplitude + 1e-4);
-    out[i] = Math.round(255 * Math.min(1, Math.max(0, (db + range - 8) / range)));
+    out[i] = Math.round(255 * Math.min(1, Math.max(0, (db + range - 19) / range)));
   }
   return out;
 }
