@@ -116,7 +116,7 @@ async function benchScan(report) {
   const text =
     result.failure ??
     `${(result.ms / 1000).toFixed(2)} s, ${(result.heapBytes / MB).toFixed(0)} MiB of heap (bounds 30 s, 300 MiB)`;
-  report(`scan and pair ${SCAN_PAIRS} image-mask pairs`, text, result);
+  report(`scan and pair ${SCAN_PAIRS} image-mask pairs from disk (Node)`, text, result);
 }
 
 /** From starting `npm start` to a page served, everything installed and built before. */

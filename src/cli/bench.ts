@@ -2,9 +2,14 @@
  * @file One measurement of `npm run bench` per process: step MODEL BACKEND BATCH, or scan PAIRS. Prints one line of JSON.
  * Bundled twice by bench.mjs: with our operations, and with TensorFlow.js's own (src/cli/stock).
  */
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { configFiles } from '../config/files';
 import { resolveConfig } from '../config/resolve';
 import type { StudioConfig } from '../config/types';
+import { buildDataset } from '../data/dataset';
+import type { FileRef } from '../data/types';
 import { startBackend } from '../gpu/backend';
 import { settleDevice } from '../gpu/health';
 import { memoryUse } from '../gpu/memory';
@@ -102,6 +107,39 @@ async function measureStep(
 const benchConfig = (overrides: readonly string[]): StudioConfig =>
   resolveConfig(configFiles, 'train', ['data=phantom', ...overrides]).config;
 
+interface ScanMeasurement {
+  readonly pairs: number;
+  readonly ms: number; // listing, sizes and dates from disk, pairing
+  readonly heapBytes: number; // grown by, the data set held
+}
+
+/** Lists and pairs a folder of BUSI's naming with the given number of image-mask pairs, on disk. */
+async function measureScan(pairs: number): Promise<ScanMeasurement> {
+  const root = mkdtempSync(path.join(tmpdir(), 'studio-scan-'));
+  try {
+    for (let i = 1; i <= pairs; i++) {
+      const name = `${['benign', 'malignant', 'normal'][i % 3]} (${i})`;
+      writeFileSync(path.join(root, `${name}.png`), `image ${i}`);
+      writeFileSync(path.join(root, `${name}_mask.png`), `mask ${i}`);
+    }
+    const heapBefore = process.memoryUsage().heapUsed;
+    const start = performance.now();
+    const files: FileRef[] = readdirSync(root).map((name) => {
+      const { size, mtimeMs } = statSync(path.join(root, name));
+      return { folder: 'bench', path: name, size, modified: Math.round(mtimeMs) };
+    });
+    const read = async (name: string): Promise<Uint8Array> =>
+      new Uint8Array(readFileSync(path.join(root, name)));
+    const dataset = await buildDataset([{ id: 'bench', name: 'bench', testOnly: false, files, read }]);
+    const ms = performance.now() - start;
+    const found = dataset.samples.filter((sample) => sample.masks.length === 1).length;
+    if (found !== pairs) throw new Error(`paired ${found} of ${pairs}`);
+    return { pairs, ms, heapBytes: process.memoryUsage().heapUsed - heapBefore };
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
 const [command, ...rest] = process.argv.slice(2);
 if (command === 'step') {
   const [model = '', backend = '', batch = '1', ...overrides] = rest;
@@ -109,4 +147,5 @@ if (command === 'step') {
   const config = benchConfig([`model=${model}`, ...overrides]);
   console.log(JSON.stringify(await measureStep(config, backend, Number(batch))));
 }
+if (command === 'scan') console.log(JSON.stringify(await measureScan(Number(rest[0]))));
 process.exit(0); // Dawn and the WASM threads would keep the process alive
