@@ -55,6 +55,14 @@ export function resolveOutChannels(config: StudioConfig): number {
       },
     );
   }
+  const weights = config.loss.class_weights;
+  if (weights !== null && config.loss.name.startsWith('ce') && weights.length !== channels) {
+    throw new UserError(
+      'config-invalid',
+      `loss.class_weights has ${weights.length} values, the model ${channels} classes`,
+      { subject: 'loss.class_weights', hint: 'One weight per class, the background first.' },
+    );
+  }
   return channels;
 }
 

@@ -63,11 +63,10 @@ export class TrainingSession {
   readonly model: ModelDefinition;
   readonly architecture: unknown;
   readonly store: ParameterStore;
-  readonly optimizer: Optimizer;
   readonly outChannels: number;
   /** Most tensor bytes alive at the end of a forward pass so far: activations, weights, moments. About a step's peak. */
   peakBytes = 0;
-  private readonly variables: tf.Variable[];
+  private madeOptimizer: Optimizer | null = null;
 
   /**
    * @param weights tensors under the model's names; those absent get their initial values (seeded). Null: all initial.
@@ -80,14 +79,24 @@ export class TrainingSession {
     this.model = getModel(config.model.name);
     this.architecture = this.model.architecture(config.model, this.outChannels);
     const specs = this.model.parameters(this.architecture);
-    const tensors = initialTensors(specs, config.seed);
-    for (const [name, tensor] of weights ?? []) if (tensors.has(name)) tensors.set(name, tensor);
-    this.store = new ParameterStore(specs, tensors);
-    this.optimizer = new Optimizer(
-      config.optimizer,
-      optimizedParameters(config, this.model, this.architecture, this.store),
+    const absent = specs.filter((spec) => weights?.has(spec.name) !== true);
+    this.store = new ParameterStore(
+      specs,
+      new Map([...(weights ?? []), ...initialTensors(absent, config.seed)]),
     );
-    this.variables = this.optimizer.parameters.map((p) => p.variable);
+  }
+
+  /** Made when first asked for: its moments take twice the weights' memory, which a test does not need. */
+  get optimizer(): Optimizer {
+    this.madeOptimizer ??= new Optimizer(
+      this.config.optimizer,
+      optimizedParameters(this.config, this.model, this.architecture, this.store),
+    );
+    return this.madeOptimizer;
+  }
+
+  private get variables(): tf.Variable[] {
+    return this.optimizer.parameters.map((p) => p.variable);
   }
 
   /** Logits [n, s, s, c] of images [n, s, s, 3] in evaluation mode; the caller disposes. */
@@ -194,7 +203,8 @@ export class TrainingSession {
   }
 
   dispose(): void {
-    this.optimizer.dispose();
+    this.madeOptimizer?.dispose();
+    this.madeOptimizer = null;
     this.store.dispose();
   }
 }
