@@ -19,7 +19,7 @@ export const STORE_NAMES = [
   'parts', // [checkpoint or weights id, index] -> ArrayBuffer of 4..16 MB
   'evaluations', // evaluation id -> result without its cases
   'cases', // [evaluation id, index] -> CaseResult
-  'facts', // dataset id -> SampleFacts[] of an inspected dataset
+  'facts', // [dataset id, row] -> SampleFacts[] of an inspected dataset
 ] as const;
 export type StoreName = (typeof STORE_NAMES)[number];
 

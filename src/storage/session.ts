@@ -5,7 +5,7 @@
 import { del, get, set } from 'idb-keyval';
 import type { LabelSpec, SampleFacts } from '../data/types';
 import type { FolderAccess } from './types';
-import { deleteDatabase, keyval, readOne, transact } from './database';
+import { deleteDatabase, keyval, ownedBy, readOne, transact } from './database';
 
 /** A remembered folder. Dropped files and zips cannot be reopened after a reload: only their name stays, to be linked again. */
 export type SavedFolder =
@@ -51,23 +51,38 @@ export function writePretrained(weightsId: string | null): Promise<void> {
     : set('pretrained', weightsId, keyval('keyval'));
 }
 
+/** Facts per row: short clones, so that the page stays awake. */
+const FACTS_PER_ROW = 250;
+
 /** Facts of an inspected data set: its id covers names, sizes and dates, so that unchanged files are not decoded again. */
-export function readFacts(datasetId: string): Promise<readonly SampleFacts[] | undefined> {
-  return readOne<readonly SampleFacts[]>('facts', datasetId);
+export async function readFacts(datasetId: string): Promise<SampleFacts[]> {
+  const out: SampleFacts[] = [];
+  for (let row = 0; ; row++) {
+    const facts = await readOne<readonly SampleFacts[]>('facts', [datasetId, row]);
+    if (!facts) return out;
+    for (const fact of facts) out.push(fact);
+  }
 }
 
-/** Keeps the facts of one data set (the newest few data sets stay). */
+/** Keeps the facts of one data set; of others only the newest few stay. */
 export async function writeFacts(datasetId: string, facts: readonly SampleFacts[]): Promise<void> {
   await transact(['facts'], 'readwrite', (tx) => {
     const store = tx.objectStore('facts');
+    store.delete(ownedBy(datasetId));
     const keys = store.getAllKeys();
     keys.addEventListener('success', () => {
-      const others = keys.result.filter((key) => key !== datasetId);
-      for (const key of others.slice(0, Math.max(0, others.length - 3))) store.delete(key);
+      const others = new Set(keys.result.map((key) => String((key as unknown[])[0])));
+      for (const id of [...others].slice(0, Math.max(0, others.size - 3))) store.delete(ownedBy(id));
     });
-    store.put(facts, datasetId);
     return () => undefined;
   });
+  for (let row = 0; row * FACTS_PER_ROW < facts.length; row++) {
+    const part = facts.slice(row * FACTS_PER_ROW, (row + 1) * FACTS_PER_ROW);
+    await transact(['facts'], 'readwrite', (tx) => {
+      tx.objectStore('facts').put(part, [datasetId, row]);
+      return () => undefined;
+    });
+  }
 }
 
 export interface StorageUse {

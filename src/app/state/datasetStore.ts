@@ -4,7 +4,7 @@
  */
 import { create } from 'zustand';
 import { inferLabels } from '../../data/labels';
-import { buildReport } from '../../data/report';
+import { blockingProblems, buildReport } from '../../data/report';
 import { makeSplit } from '../../data/split';
 import type { LabelSpec, SampleFacts } from '../../data/types';
 import { UserError, toPlainError } from '../../lib/errors';
@@ -152,7 +152,7 @@ export const useDataset = create<DatasetState>()((set, get) => {
   /** Facts of every sample, from the cache where this very data set was inspected before. */
   const inspect = async (datasetId: string, signal: AbortSignal): Promise<Map<string, SampleFacts>> => {
     const all = new Map<string, SampleFacts>();
-    for (const fact of (await readFacts(datasetId).catch(() => undefined)) ?? []) all.set(fact.id, fact);
+    for (const fact of await readFacts(datasetId).catch(() => [])) all.set(fact.id, fact);
     const samples = get().dataset?.samples ?? [];
     const missing = samples.filter((sample) => !all.has(sample.id)).map((sample) => sample.id);
     let shownAt = 0;
@@ -187,7 +187,9 @@ export const useDataset = create<DatasetState>()((set, get) => {
     const { labels } = get();
     if (!labels) return;
     try {
-      set({ split: makeSplit(dataset, config.data, { excluded }), splitError: null });
+      const unusable = config.data.on_problem === 'exclude' ? errorSamples(facts) : [];
+      const left = new Set([...excluded, ...config.data.exclude, ...unusable]);
+      set({ split: makeSplit(dataset, config.data, { excluded: left, facts }), splitError: null });
     } catch (error) {
       set({ split: null, splitError: toPlainError(error) });
     }
@@ -274,8 +276,8 @@ export const useDataset = create<DatasetState>()((set, get) => {
     },
 
     excludeAllBlocking() {
-      const { report } = get();
-      const blocking = (report?.problems ?? []).filter((problem) => problem.severity === 'error');
+      const { report, excluded } = get();
+      const blocking = report ? blockingProblems(report, excluded) : [];
       get().setExcluded(
         blocking.flatMap((problem) => problem.sampleIds),
         true,
@@ -309,4 +311,13 @@ function alignModel(labels: LabelSpec): void {
   const binaryLoss =
     config.loss.name === 'bce' || config.loss.name === 'bce_dice' || config.loss.name === 'dice';
   if (classes > 2 && binaryLoss) setValue('loss.name', 'ce_dice');
+}
+
+/** Samples that cannot be decoded or whose mask does not fit. */
+function errorSamples(facts: ReadonlyMap<string, SampleFacts>): string[] {
+  const out: string[] = [];
+  for (const { id, problems } of facts.values()) {
+    if (problems.some((problem) => problem.severity === 'error')) out.push(id);
+  }
+  return out;
 }

@@ -24,6 +24,7 @@ const data = {
   status: 'ready' as const,
   folders: [folder('BUSI'), folder('UCLM', true)],
   excluded: new Set(['BUSI/x']),
+  report: null,
 };
 
 describe('newRunRecord', () => {

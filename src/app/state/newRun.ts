@@ -2,6 +2,7 @@
  * @file A new run's record from what the page has open, or the reason why it cannot start. Pure; imports lib.
  */
 import type { StudioConfig } from '../../config/types';
+import { blockingProblems } from '../../data/report';
 import { UserError, fromPlainError } from '../../lib/errors';
 import type { RunRecord } from '../../storage/runs';
 import type { ConfigState, DatasetState, TrainingState } from './types';
@@ -9,7 +10,7 @@ import type { ConfigState, DatasetState, TrainingState } from './types';
 type ConfigView = Pick<ConfigState, 'config' | 'error'>;
 type DataView = Pick<
   DatasetState,
-  'dataset' | 'labels' | 'split' | 'splitError' | 'status' | 'folders' | 'excluded'
+  'dataset' | 'labels' | 'split' | 'splitError' | 'status' | 'folders' | 'excluded' | 'report'
 >;
 type Pretrained = TrainingState['pretrained'];
 
@@ -48,6 +49,7 @@ export function newRunRecord(
       ? fromPlainError(data.splitError)
       : new UserError('no-split', 'The data is not split yet');
   }
+  assertNothingBlocks(config.config, data);
   const resolved = asUsed(config.config, data, pretrained);
   return {
     id: crypto.randomUUID(),
@@ -91,4 +93,18 @@ function asUsed(config: StudioConfig, data: DataView, pretrained: Pretrained): S
       exclude: [...new Set([...config.data.exclude, ...data.excluded])].sort(),
     },
   };
+}
+
+/** Files that cannot be trained on block until they are left out explicitly. */
+function assertNothingBlocks(config: StudioConfig, { report, excluded }: DataView): void {
+  if (!report || config.data.on_problem === 'exclude') return;
+  const left = new Set([...excluded, ...config.data.exclude]);
+  const blocking = blockingProblems(report, left);
+  const [first] = blocking;
+  if (!first) return;
+  const more = blocking.length > 1 ? ` and ${blocking.length - 1} more` : '';
+  throw new UserError('data-problems', `${first.files[0] ?? 'A sample'}: ${first.message}${more}`, {
+    subject: first.files[0] ?? '',
+    hint: 'Leave these samples out on the Data screen, or repair the files and link the folder again.',
+  });
 }
