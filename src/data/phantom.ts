@@ -120,16 +120,23 @@ function tissue(size: number, random: Random): Float64Array {
     width: random.uniform(0.004, 0.01),
   }));
   const [cx, cy] = [wander(random, 5, 2.5), wander(random, 5, 3)];
+  // Boundaries depend on x alone: once per column, not per pixel.
+  const perColumn = (f: (t: number) => number): Float64Array =>
+    Float64Array.from({ length: size }, (_, x) => f(x / size));
+  const [c1, c2, c3] = [perColumn(b1), perColumn(b2), perColumn(b3)];
+  const lines = septa.map((s) => ({ ...s, at: perColumn(s.at) }));
   const out = new Float64Array(size * size);
   for (let y = 0; y < size; y++) {
     for (let x = 0; x < size; x++) {
       const [u, v] = [x / size, y / size];
+      const muscleWave = c3[x] as number;
       let e: number;
-      if (v < skin + 0.008 * b1(u)) e = 1.6;
-      else if (v < fatEnd + 0.05 * b2(u)) e = 0.22 + 0.05 * cx(u + 0.4 * v);
-      else if (v < muscle + 0.03 * b3(u)) e = 0.62 + 0.3 * cx(u + 0.3 * v) * cy(v - 0.2 * u);
-      else e = 0.3 + 0.22 * Math.max(0, Math.sin(2 * Math.PI * (14 * v + 1.5 * b3(u)))) ** 3;
-      for (const s of septa) if (Math.abs(v - s.depth - 0.04 * s.at(u)) < s.width && v < fatEnd) e = 1.1;
+      if (v < skin + 0.008 * (c1[x] as number)) e = 1.6;
+      else if (v < fatEnd + 0.05 * (c2[x] as number)) e = 0.22 + 0.05 * cx(u + 0.4 * v);
+      else if (v < muscle + 0.03 * muscleWave) e = 0.62 + 0.3 * cx(u + 0.3 * v) * cy(v - 0.2 * u);
+      else e = 0.3 + 0.22 * Math.max(0, Math.sin(2 * Math.PI * (14 * v + 1.5 * muscleWave))) ** 3;
+      for (const s of lines)
+        if (v < fatEnd && Math.abs(v - s.depth - 0.04 * (s.at[x] as number)) < s.width) e = 1.1;
       out[y * size + x] = Math.max(0.04, e);
     }
   }

@@ -17,13 +17,6 @@ import type {
 /** Enough for 10,000 images at 96 px or 1,700 at 224; the rest is decoded again. */
 const CACHE_BYTES = 340e6;
 
-export interface ReaderOptions {
-  readonly dataset: Pick<Dataset, 'samples'>;
-  readonly folders: readonly Pick<Folder, 'id' | 'name' | 'read'>[];
-  readonly labels: LabelSpec;
-  readonly cacheBytes?: number;
-}
-
 /** A function that reads a file through its folder. Throws UserError 'folder-missing' when the folder is not open. */
 export function folderReader(folders: readonly Pick<Folder, 'id' | 'name' | 'read'>[]): ReadFile {
   const byId = new Map(folders.map((f) => [f.id, f]));
@@ -39,18 +32,23 @@ export function folderReader(folders: readonly Pick<Folder, 'id' | 'name' | 'rea
   };
 }
 
-export function createSampleReader(options: ReaderOptions): SampleReader {
-  const samples = new Map(options.dataset.samples.map((s) => [s.id, s]));
-  const read = folderReader(options.folders);
+/** Samples by id. @param folders must hold every folder that the samples name. */
+export function createReader(
+  folders: readonly Pick<Folder, 'id' | 'name' | 'read'>[],
+  samples: Dataset['samples'],
+  labels: LabelSpec,
+  cacheBytes = CACHE_BYTES,
+): SampleReader {
+  const byId = new Map(samples.map((s) => [s.id, s]));
+  const read = folderReader(folders);
   const cache = new Map<string, PreparedSample>();
-  const limit = options.cacheBytes ?? CACHE_BYTES;
   let bytes = 0;
 
   const original = async (id: string): Promise<OriginalSample> => {
-    const sample = samples.get(id);
+    const sample = byId.get(id);
     if (sample === undefined)
       throw new UserError('unknown-sample', `There is no sample "${id}"`, { subject: id });
-    return originalSample(sample, read, options.labels);
+    return originalSample(sample, read, labels);
   };
 
   return {
@@ -69,7 +67,7 @@ export function createSampleReader(options: ReaderOptions): SampleReader {
         bytes += made.image.length + made.mask.length;
       }
       for (const [oldest, value] of cache) {
-        if (bytes <= limit) break;
+        if (bytes <= cacheBytes) break;
         cache.delete(oldest);
         bytes -= value.image.length + value.mask.length;
       }

@@ -125,6 +125,7 @@ export function resizeRgba(
   toWidth: number,
   toHeight: number,
 ): Uint8Array {
+  if (toWidth === width && toHeight === height) return data.slice(); // Pillow copies
   const pre = new Uint8Array(data.length);
   for (let i = 0; i < data.length; i += 4) {
     const a = data[i + 3] as number;

@@ -1,0 +1,334 @@
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { configFiles } from '../config/files';
+import { resolveConfig } from '../config/resolve';
+import type { StudioConfig } from '../config/types';
+import { writePng } from '../formats/png';
+import { augment } from './augment';
+import { assembleBatch } from './batch';
+import { inspectSample } from './check';
+import { buildDataset } from './dataset';
+import { inferLabels } from './labels';
+import { phantomFolder } from './phantom';
+import { createReader, folderReader } from './reader';
+import { blockingProblems, buildReport } from './report';
+import { epochBatches } from './sampler';
+import { makeSplit } from './split';
+import type { Dataset, Folder, SampleFacts } from './types';
+
+const config = (...overrides: string[]): StudioConfig =>
+  resolveConfig(configFiles, 'train', overrides).config;
+const base = config();
+
+function folder(files: Record<string, Uint8Array>, name = 'set'): Folder {
+  return {
+    id: name,
+    name,
+    testOnly: false,
+    files: Object.keys(files).map((path) => ({
+      folder: name,
+      path,
+      size: files[path]?.length ?? 0,
+      modified: 1,
+    })),
+    read: (path) => Promise.resolve(files[path] as Uint8Array),
+  };
+}
+const grey = (w: number, h: number, at: (i: number) => number): Uint8Array =>
+  writePng({ width: w, height: h, mode: 'L', data: Uint8Array.from({ length: w * h }, (_, i) => at(i)) });
+
+async function inspect(d: Dataset, folders: readonly Folder[]): Promise<Map<string, SampleFacts>> {
+  const read = folderReader(folders);
+  const facts = new Map<string, SampleFacts>();
+  for (const s of d.samples) facts.set(s.id, await inspectSample(s, read));
+  return facts;
+}
+
+describe('inspection and report', () => {
+  it('names every problem with its file', async () => {
+    const image = grey(40, 30, (i) => i % 251);
+    const files = {
+      'images/ok.png': image,
+      'masks/ok.png': grey(40, 30, (i) => (i < 300 ? 255 : 0)),
+      'images/twin.png': image,
+      'masks/twin.png': grey(40, 30, () => 0),
+      'images/size.png': grey(40, 30, (i) => i % 100),
+      'masks/size.png': grey(20, 15, (i) => (i < 9 ? 255 : 0)),
+      'images/cut.png': image.slice(0, 60),
+      'masks/cut.png': grey(40, 30, () => 255),
+      'images/soft.png': grey(40, 30, (i) => i % 99),
+      'masks/soft.png': grey(40, 30, (i) => i % 200),
+    };
+    const folders = [folder(files)];
+    const d = await buildDataset(folders);
+    const facts = await inspect(d, folders);
+    const { labels, reason } = inferLabels(d, facts, base.data);
+    const report = buildReport(d, facts, labels, null);
+    expect(report.problems.map((p) => `${p.severity} ${p.kind} ${p.files[0]}`).sort()).toEqual([
+      'error size-mismatch set/masks/size.png',
+      'error unreadable set/images/cut.png',
+      'warning duplicate set/images/ok.png',
+      'warning empty-mask set/masks/twin.png',
+      'warning full-mask set/masks/cut.png',
+      'warning soft-mask set/masks/soft.png',
+    ]);
+    expect(report.problems.find((p) => p.kind === 'size-mismatch')?.message).toBe(
+      'image 40 x 30, mask 20 x 15',
+    );
+    expect(reason).toMatch(/pixels above 127 are foreground/);
+    expect(
+      blockingProblems(report, new Set())
+        .map((p) => p.kind)
+        .sort(),
+    ).toEqual(['size-mismatch', 'unreadable']);
+    expect(blockingProblems(report, new Set(['set/images/size', 'set/images/cut']))).toEqual([]);
+    const reader = createReader(folders, d.samples, labels);
+    await expect(reader.prepared('set/images/size', 16)).rejects.toMatchObject({
+      code: 'mask-size',
+      subject: 'set/masks/size.png',
+    });
+    await expect(reader.prepared('set/images/cut', 16)).rejects.toMatchObject({
+      subject: 'set/images/cut.png',
+    });
+  });
+  it('reads 0/1 masks, label maps and colours', async () => {
+    const read = async (
+      mask: Uint8Array,
+      ...overrides: string[]
+    ): Promise<{ names: readonly string[]; labels: number[] }> => {
+      const folders = [folder({ 'images/a.png': grey(4, 1, () => 9), 'masks/a.png': mask })];
+      const d = await buildDataset(folders);
+      const { labels } = inferLabels(d, await inspect(d, folders), config(...overrides).data);
+      return {
+        names: labels.names,
+        labels: [...(await createReader(folders, d.samples, labels).original('set/images/a')).mask],
+      };
+    };
+    expect(await read(grey(4, 1, (i) => (i === 2 ? 1 : 0)))).toEqual({
+      names: ['background', 'lesion'],
+      labels: [0, 0, 1, 0],
+    });
+    expect((await read(grey(4, 1, (i) => i))).labels).toEqual([0, 1, 2, 3]);
+    expect((await read(grey(4, 1, (i) => [0, 5, 5, 9][i] as number))).labels).toEqual([0, 1, 1, 2]);
+    const rgb = writePng({
+      width: 4,
+      height: 1,
+      mode: 'RGB',
+      data: Uint8Array.of(0, 0, 0, 0, 255, 0, 255, 0, 0, 1, 2, 3),
+    });
+    expect(await read(rgb)).toMatchObject({
+      names: ['background', 'benign', 'malignant', 'colour 1,2,3'],
+      labels: [0, 1, 2, 3],
+    });
+    const clean = writePng({
+      width: 4,
+      height: 1,
+      mode: 'RGB',
+      data: Uint8Array.of(0, 0, 0, 0, 255, 0, 255, 0, 0, 0, 0, 0),
+    });
+    expect(await read(clean)).toEqual({ names: ['background', 'benign', 'malignant'], labels: [0, 1, 2, 0] });
+    const p = writePng({
+      width: 4,
+      height: 1,
+      mode: 'P',
+      data: Uint8Array.of(0, 1, 2, 0),
+      palette: Uint8Array.of(0, 0, 0, 255, 255, 0, 0, 255, 0, 0, 255, 255),
+    });
+    expect((await read(p)).labels).toEqual([0, 1, 2, 0]);
+  });
+  it('class mode: the lesion gets the class of its image', async () => {
+    const files = {
+      'benign/benign (1).png': grey(4, 1, () => 3),
+      'benign/benign (1)_mask.png': grey(4, 1, (i) => (i > 1 ? 255 : 0)),
+      'malignant/malignant (1).png': grey(4, 1, () => 4),
+      'malignant/malignant (1)_mask.png': grey(4, 1, () => 255),
+    };
+    const folders = [folder(files)];
+    const d = await buildDataset(folders);
+    const { labels } = inferLabels(d, await inspect(d, folders), config('data.label_mode=class').data);
+    const reader = createReader(folders, d.samples, labels);
+    expect(labels.names).toEqual(['background', 'benign', 'malignant']);
+    expect([...(await reader.original('set/benign/benign (1)')).mask]).toEqual([0, 0, 1, 1]);
+    expect([...(await reader.original('set/malignant/malignant (1)')).mask]).toEqual([2, 2, 2, 2]);
+  });
+});
+
+describe('splits', () => {
+  const make = async (n = 60): Promise<Dataset> =>
+    buildDataset([phantomFolder({ count: n, size: 32, seed: 2 })]);
+  it('ratio: seeded, disjoint, complete, stratified, patients together', async () => {
+    const d = await make(200);
+    const a = makeSplit(d, base.data);
+    expect(makeSplit(d, base.data)).toEqual(a);
+    expect(makeSplit(d, config('data.split.seed=1').data).train).not.toEqual(a.train);
+    const all = [...a.train, ...a.val, ...a.test];
+    expect(new Set(all).size).toBe(200);
+    expect(a.train.length).toBeGreaterThan(130);
+    expect(a.train.length).toBeLessThan(150);
+    const part = (id: string): string =>
+      a.train.includes(id) ? 'train' : a.val.includes(id) ? 'val' : 'test';
+    for (const s of d.samples)
+      for (const t of d.samples) if (s.group === t.group) expect(part(s.id)).toBe(part(t.id));
+    for (const c of d.classNames) {
+      const own = d.samples.filter((s) => s.className === c);
+      expect(own.filter((s) => a.val.includes(s.id)).length / own.length).toBeCloseTo(0.15, 0.5);
+    }
+    const shuffled: Dataset = { ...d, samples: d.samples.slice().reverse() };
+    expect(new Set(makeSplit(shuffled, base.data).val)).toEqual(new Set(a.val));
+  });
+  it('equal pictures stay on one side; empty masks are left out on request', async () => {
+    const d = await make(40);
+    const facts = new Map(
+      d.samples.map((s, i) => [
+        s.id,
+        { imageHash: i % 20 === 0 ? 'x' : s.id, foreground: i % 4 === 0 ? 0 : 0.1 } as SampleFacts,
+      ]),
+    );
+    const split = makeSplit(d, config('data.split.group=false').data, { facts });
+    const twins = [d.samples[0]?.id as string, d.samples[20]?.id as string];
+    for (const part of [split.train, split.val, split.test])
+      expect(twins.filter((t) => part.includes(t)).length % 2).toBe(0);
+    const filtered = makeSplit(d, config('data.filter_empty_masks=true').data, { facts });
+    expect(filtered.train.length + filtered.val.length + filtered.test.length).toBe(30);
+  });
+  it('small sets keep a validation case; impossible ones say why; test-only folders are only tested', async () => {
+    const d = await make(3);
+    expect(makeSplit(d, base.data).val.length).toBeGreaterThan(0);
+    expect(() => makeSplit({ ...d, samples: d.samples.slice(0, 1) }, base.data)).toThrowError(
+      /too few samples/,
+    );
+    expect(() => makeSplit(d, config('data.split.method=folds').data)).toThrowError(/no fold file/);
+    const external: Dataset = {
+      ...d,
+      samples: [...d.samples, ...d.samples.map((s) => ({ ...s, id: `x${s.id}`, testOnly: true }))],
+    };
+    expect(makeSplit(external, base.data).test.filter((id) => id.startsWith('x'))).toHaveLength(3);
+  });
+  it('official folds and the folder split', async () => {
+    const d = await make(8);
+    const ids = d.samples.map((s) => s.id);
+    const table = {
+      file: 'f.csv',
+      folds: 2,
+      assignment: Object.fromEntries(
+        ids.map((id, i) => [
+          id,
+          i < 5
+            ? (['train', 'test'] as const)
+            : i < 7
+              ? (['val', 'train'] as const)
+              : (['test', 'val'] as const),
+        ]),
+      ),
+    };
+    const split = makeSplit({ ...d, foldTables: [table] }, config('data.split.method=folds').data);
+    expect([split.train.length, split.val.length, split.test.length]).toEqual([5, 2, 1]);
+    const own: Dataset = {
+      ...d,
+      samples: d.samples.map((s, i) => ({ ...s, ownSplit: i < 6 ? 'train' : 'test' })),
+    };
+    const byFolder = makeSplit(own, base.data);
+    expect(byFolder.method).toBe('folder');
+    expect(byFolder.test).toHaveLength(2);
+    expect(byFolder.val.length).toBeGreaterThan(0);
+  });
+});
+
+describe('augmentation, order, batches', () => {
+  const size = 24;
+  const image = Uint8Array.from({ length: size * size * 3 }, (_, i) => (Math.floor(i / 3) * 7) % 256);
+  const mask = Uint8Array.from({ length: size * size }, (_, i) => ((i * 7) % 256 > 128 ? 1 : 0));
+  const sample = { size, image, mask };
+  const only = (key: string): StudioConfig['augmentation'] => {
+    const off = ['hflip', 'vflip', 'rotate', 'gamma', 'scale_crop', 'contrast']
+      .filter((k) => k !== key)
+      .map((k) => `augmentation.${k}.prob=0`);
+    return config(...off, `augmentation.${key}.prob=1`).augmentation;
+  };
+  it('is a function of seed, epoch and sample alone', () => {
+    const a = augment(sample, base.augmentation, 'tumor', [1, 2, 'x']);
+    expect(augment(sample, base.augmentation, 'tumor', [1, 2, 'x'])).toEqual(a);
+    expect(augment(sample, base.augmentation, 'tumor', [1, 3, 'x'])).not.toEqual(a);
+    expect(augment(sample, base.augmentation, 'tumor', [1, 2, 'y'])).not.toEqual(a);
+  });
+  it.each(['hflip', 'vflip', 'rotate'])('%s moves the mask with the image', (key) => {
+    const out = augment(sample, only(key), 'tumor', [1, 1, 'a']);
+    expect(out.image).not.toEqual(image);
+    // Wherever a pixel came from, its mask came along (fill 0 has mask 0).
+    out.mask.forEach((m, i) => expect(m).toBe((out.image[i * 3] as number) > 128 ? 1 : 0));
+  });
+  it('organs are never flipped; intensity changes leave the mask alone; scale keeps the size', () => {
+    expect(augment(sample, only('hflip'), 'organ', [1, 1, 'a']).image).toEqual(image);
+    for (const key of ['gamma', 'contrast']) {
+      const seen = [1, 2, 3, 4].map((e) => augment(sample, only(key), 'tumor', [1, e, 'a']));
+      for (const s of seen) expect(s.mask).toEqual(mask);
+      expect(seen.some((s) => s.image.some((v, i) => v !== image[i]))).toBe(true);
+    }
+    const scaled = augment(sample, only('scale_crop'), 'tumor', [1, 5, 'a']);
+    expect([scaled.image.length, scaled.mask.length]).toEqual([image.length, mask.length]);
+  });
+  it('orders an epoch by seed and epoch, every sample once', () => {
+    const ids = Array.from({ length: 11 }, (_, i) => String(i));
+    const a = epochBatches(ids, { seed: 1, epoch: 0, batchSize: 4, dropLast: false });
+    expect(a.map((b) => b.length)).toEqual([4, 4, 3]);
+    expect(a.flat().sort()).toEqual(ids.slice().sort());
+    expect(
+      epochBatches(ids, { seed: 1, epoch: 1, batchSize: 4, dropLast: true }).map((b) => b.length),
+    ).toEqual([4, 4]);
+    expect(epochBatches(ids, { seed: 1, epoch: 1, batchSize: 4, dropLast: false })).not.toEqual(a);
+  });
+  it('normalises as torchvision', () => {
+    const b = assembleBatch([{ image: Uint8Array.of(0, 128, 255), mask: Uint8Array.of(3) }], 1, 'imagenet');
+    [(0 - 0.485) / 0.229, (128 / 255 - 0.456) / 0.224, (1 - 0.406) / 0.225].forEach((v, i) =>
+      expect(b.images[i]).toBeCloseTo(v, 5),
+    );
+    expect([...b.labels]).toEqual([3]);
+    expect(
+      assembleBatch([{ image: Uint8Array.of(0, 51, 255), mask: Uint8Array.of(0) }], 1, 'min_max').images[1],
+    ).toBeCloseTo(0.2, 6);
+  });
+});
+
+describe.runIf(existsSync('../shared/data'))('real data of ../shared (extra)', () => {
+  const disk = (root: string, name: string): Folder => {
+    const walk = (dir: string): string[] =>
+      readdirSync(`${root}/${dir}`, { withFileTypes: true }).flatMap((e) =>
+        e.isDirectory() ? walk(`${dir}${e.name}/`) : [`${dir}${e.name}`],
+      );
+    return {
+      id: name,
+      name,
+      testOnly: false,
+      files: walk('').map((path) => ({
+        folder: name,
+        path,
+        size: statSync(`${root}/${path}`).size,
+        modified: 1,
+      })),
+      read: (path) => Promise.resolve(new Uint8Array(readFileSync(`${root}/${path}`))),
+    };
+  };
+  it('BUSI: the picture in two classes is found, normals are empty as expected, masks are binary', async () => {
+    const folders = [disk('../shared/data/busi', 'BUSI')];
+    const d = await buildDataset(folders);
+    const facts = await inspect(d, folders);
+    const { labels } = inferLabels(d, facts, base.data);
+    const report = buildReport(d, facts, labels, makeSplit(d, base.data, { facts }));
+    expect(labels.encoding).toEqual({ kind: 'threshold', threshold: 127 });
+    const twins = report.problems.filter((p) => p.kind === 'duplicate-across-classes');
+    expect(twins.map((p) => p.files.map((f) => f.split('/').at(-1)))).toEqual([
+      ['benign (433).png', 'malignant (145).png'],
+    ]);
+    expect(report.problems.filter((p) => p.severity === 'error')).toEqual([]);
+    expect(report.problems.filter((p) => p.kind === 'empty-mask').every((p) => p.severity === 'info')).toBe(
+      true,
+    );
+  });
+  it('nuclei: soft masks are recognised', async () => {
+    const folders = [disk('../shared/data/dsb2018_96', 'dsb')];
+    const d = await buildDataset(folders);
+    const facts = await inspect(d, folders);
+    expect(buildReport(d, facts, null, null).softMasks).toBeGreaterThan(0);
+    expect(inferLabels(d, facts, base.data).labels.encoding).toEqual({ kind: 'threshold', threshold: 127 });
+  });
+});
