@@ -2,7 +2,7 @@
  * @file A data set as a data worker holds it: samples by id, its folders' readers, and how its masks are read now. Imports data.
  */
 import { inspectSample } from '../data/check';
-import { createSampleReader, folderReader } from '../data/reader';
+import { createReader, folderReader } from '../data/reader';
 import type { Dataset, Folder, LabelSpec, Sample, SampleFacts, SampleReader } from '../data/types';
 import { UserError } from '../lib/errors';
 import type { FolderBook } from './folderBook';
@@ -44,7 +44,7 @@ export class OpenData {
     const folders = await this.open();
     if (!this.labels) throw new UserError('internal', 'The data worker was not told how masks are read');
     const { dataset, labels } = this;
-    return createSampleReader({ dataset, folders, labels, cacheBytes: CACHE_BYTES });
+    return createReader(folders, dataset.samples, labels, CACHE_BYTES);
   }
 
   private open(): Promise<Folder[]> {

@@ -2,7 +2,7 @@
  * @file The train worker: owns the GPU, trains, tests, estimates. The only chunk with TensorFlow.js in it.
  * Imports everything below app; no DOM.
  */
-import { createSampleReader } from '../data/reader';
+import { createReader } from '../data/reader';
 import type { SampleReader } from '../data/types';
 import { startBackend } from '../gpu/backend';
 import type { DeviceInfo } from '../gpu/device';
@@ -38,7 +38,7 @@ function started(): DeviceInfo {
 
 async function readerFor(data: DataRequest): Promise<SampleReader> {
   const folders = await Promise.all(data.folderIds.map((id) => book.reader(id)));
-  return createSampleReader({ dataset: data.dataset, folders, labels: data.labels });
+  return createReader(folders, data.dataset.samples, data.labels);
 }
 
 function watchDeviceLoss(): void {
