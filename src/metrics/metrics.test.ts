@@ -147,9 +147,9 @@ describe.runIf(existsSync(oracles))('oracles/metrics of ../shared (extra)', () =
       monai: Record<string, unknown>;
     };
   }
-  const { cases } = JSON.parse(
-    readFileSync(`${oracles}/expected.json`, 'utf8').replaceAll(/\bNaN\b|-?\bInfinity\b/g, 'null'),
-  ) as { cases: Oracle[] };
+  // Evaluated even where the folder is absent and the suite skipped.
+  const text = existsSync(oracles) ? readFileSync(`${oracles}/expected.json`, 'utf8') : '{"cases":[]}';
+  const { cases } = JSON.parse(text.replaceAll(/\bNaN\b|-?\bInfinity\b/g, 'null')) as { cases: Oracle[] };
   it.each(cases.map((c) => [c.id, c] as const))('%s', (id, { spacing_yx, expected }) => {
     const p = mask(`${oracles}/${id}_pred.png`);
     const t = mask(`${oracles}/${id}_gt.png`);
