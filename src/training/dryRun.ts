@@ -17,7 +17,7 @@ export interface DryRunResult {
   readonly totalSeconds: number;
   readonly parameterCount: number;
   readonly checkpointBytes: number; // weights and optimiser state
-  /** Null when the asked batch size fits; else the largest that does (0: none). */
+  /** Null when the asked batch size fits; else the largest found that does (times are then cold). */
   readonly fittingBatchSize: number | null;
 }
 
@@ -78,19 +78,26 @@ async function timeEvaluation(session: TrainingSession, config: StudioConfig): P
   return (performance.now() - started) / n;
 }
 
-/** The largest batch size up to `from` that trains one step; 0 when none does. Halves until it fits. */
-export async function fittingBatchSize(config: StudioConfig, from: number): Promise<number> {
+/** The largest batch size up to `from` that trains one step, found by halving; null when none does. */
+async function fitting(
+  config: StudioConfig,
+  from: number,
+): Promise<{ readonly size: number; readonly measured: Measured } | null> {
   for (let size = from; size >= 1; size = Math.floor(size / 2)) {
     try {
-      await measure(config, size, false);
-      return size;
+      return { size, measured: await measure(config, size, false) };
     } catch (error) {
       if (!isOutOfMemory(error)) throw error;
     } finally {
       trimMemory();
     }
   }
-  return 0;
+  return null;
+}
+
+/** The largest batch size up to `from` that trains one step; 0 when none does. */
+export async function fittingBatchSize(config: StudioConfig, from: number): Promise<number> {
+  return (await fitting(config, from))?.size ?? 0;
 }
 
 /**
@@ -105,20 +112,20 @@ export async function dryRun(
   trimMemory();
   const before = memoryUse();
   const asked = config.training.batch_size;
-  let fitting: number | null = null;
+  let fittingSize: number | null = null;
   let measured: Measured;
   try {
     measured = await measure(config, asked, true);
   } catch (error) {
     if (!isOutOfMemory(error)) throw error;
-    fitting = await fittingBatchSize(config, Math.floor(asked / 2));
-    if (fitting === 0) throw error;
-    measured = await measure(config, fitting, true);
+    const found = await fitting(config, Math.floor(asked / 2));
+    if (found === null) throw error;
+    ({ size: fittingSize, measured } = found);
   }
   // The WASM heap never shrinks, so a second estimate would find no growth: then the tensors themselves are the measure.
   const peakBytes = Math.max(memoryUse().poolBytes - before.poolBytes, measured.peakBytes - before.bytes);
   trimMemory();
-  const images = (fitting ?? asked) * config.training.accumulation_steps;
+  const images = (fittingSize ?? asked) * config.training.accumulation_steps;
   const perEpochSeconds = ((trainCases / images) * measured.stepMs + valCases * measured.evalMs) / 1000;
   return {
     stepMs: measured.stepMs,
@@ -128,6 +135,6 @@ export async function dryRun(
     totalSeconds: perEpochSeconds * config.training.num_epochs,
     parameterCount: measured.parameters,
     checkpointBytes: measured.stateBytes,
-    fittingBatchSize: fitting,
+    fittingBatchSize: fittingSize,
   };
 }

@@ -163,10 +163,13 @@ export class TrainingSession {
     passKey: number,
   ): { grads: Map<string, tf.Tensor>; loss: tf.Scalar; terms: Record<string, tf.Scalar> } {
     const { count, size } = batch;
-    const images = tf.tensor4d(batch.images, [count, size, size, 3]);
-    const labels = tf.tensor3d(batch.labels, [count, size, size], 'int32');
     const terms: Record<string, tf.Scalar> = {};
+    const inputs: tf.Tensor[] = [];
     try {
+      const images = tf.tensor4d(batch.images, [count, size, size, 3]);
+      inputs.push(images);
+      const labels = tf.tensor3d(batch.labels, [count, size, size], 'int32');
+      inputs.push(labels);
       const { value, grads } = tf.variableGrads(() => {
         const ctx = this.store.context({ training: true, seed: this.config.seed, step: passKey });
         const logits = this.model.forward(ctx, this.architecture, images);
@@ -184,9 +187,10 @@ export class TrainingSession {
     } catch (error) {
       tf.dispose(terms);
       this.store.discardBuffers();
+      disposeTape();
       throw error;
     } finally {
-      tf.dispose([images, labels]);
+      tf.dispose(inputs);
     }
   }
 
@@ -207,6 +211,18 @@ export class TrainingSession {
     this.madeOptimizer = null;
     this.store.dispose();
   }
+}
+
+/**
+ * Frees what the forward pass kept for a backward pass that never came: tfjs does so only at the end of a gradient that succeeds,
+ * so a step that runs out of memory would hold all its activations for ever.
+ */
+function disposeTape(): void {
+  const { state } = tf.engine();
+  for (const node of state.activeTape ?? []) {
+    for (const saved of node.saved ?? []) if (!saved.isDisposed) saved.dispose();
+  }
+  state.activeTape = [];
 }
 
 function accumulate(
