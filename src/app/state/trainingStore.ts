@@ -16,7 +16,7 @@ import { trainHost } from '../../worker/trainHost';
 import { announceRuns, onTabMessage } from './channel';
 import { useConfig } from './configStore';
 import { describeContinuation } from '../../worker/continuation';
-import { jobData, useDataset } from './datasetStore';
+import { datasetSettled, jobData, useDataset } from './datasetStore';
 import { assertOpen } from './evaluation';
 import { EventBatcher, applyEvents, emptyLive, liveFromHistory } from './live';
 import type { LiveView } from './live';
@@ -46,8 +46,10 @@ export const useTraining = create<TrainingState>()((set, get) => {
   const batcher = new EventBatcher(apply);
 
   onTabMessage((message) => {
-    if (message.kind !== 'train' || get().status !== 'watching' || message.runId !== get().runId) return;
+    const { status, runId } = get();
+    if (message.kind !== 'train' || status !== 'watching' || message.runId !== runId) return;
     batcher.push(message.event);
+    if (message.event.type === 'epochEnded') void catchUp(runId);
   });
 
   /** Trains in the background, to the run's end. */
@@ -102,6 +104,15 @@ export const useTraining = create<TrainingState>()((set, get) => {
     }
     await patchRun(runId, { status: 'failed', error: plain }).catch(() => null);
     set({ status: 'failed', error: plain, etaSeconds: null });
+  };
+
+  /** Steps that the trainer had not stored yet when this tab began to watch. */
+  const catchUp = async (runId: string): Promise<void> => {
+    const { steps } = await readHistory(runId);
+    batcher.flush();
+    const { series, status } = get();
+    if (status !== 'watching' || get().runId !== runId || steps.length < series.steps.length) return;
+    set({ series: { ...series, version: series.version + 1, steps } });
   };
 
   /** Shows a run that another tab trains, live and read-only, until that tab is gone. */
@@ -189,6 +200,7 @@ export const useTraining = create<TrainingState>()((set, get) => {
     start: () =>
       guard(async () => {
         void askToPersist(); // inside the click
+        await datasetSettled();
         const run = newRunRecord(useConfig.getState(), useDataset.getState(), get().pretrained);
         const data = await openData(run);
         await writeRun(run);
