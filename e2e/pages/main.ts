@@ -1,6 +1,7 @@
 /** @file Test page: runs the engine's start-up in a worker under the site's policy. `window.startBackends` is called by the spec. */
 import type { BackendResult } from './backends.worker';
 import './storage';
+import './stores';
 
 const violations: string[] = [];
 document.addEventListener('securitypolicyviolation', (event) => {

@@ -3,7 +3,7 @@
  */
 import type { ConfigFiles } from './compose';
 
-const texts = import.meta.glob<string>('/configs/**/*.yaml', {
+const texts = import.meta.glob<string>('../../configs/**/*.yaml', {
   query: '?raw',
   import: 'default',
   eager: true,
@@ -11,5 +11,5 @@ const texts = import.meta.glob<string>('/configs/**/*.yaml', {
 
 /** Path below configs/ to text. */
 export const configFiles: ConfigFiles = new Map(
-  Object.entries(texts).map(([path, text]) => [path.replace(/^\/configs\//, ''), text]),
+  Object.entries(texts).map(([path, text]) => [path.replace(/^.*?\/configs\//, ''), text]),
 );
