@@ -12,8 +12,11 @@ const CASES = ['tinyusfm-binary', 'segformer-binary'] as const;
 
 async function fetchFile(url: URL): Promise<Response> {
   const response = await fetch(url);
-  if (response.ok) return response;
-  throw new UserError('case-missing', `${url.pathname} could not be loaded (HTTP ${response.status})`, {
+  // Some hosts answer a missing file with their start page.
+  const isPage = response.headers.get('content-type')?.startsWith('text/html') === true;
+  if (response.ok && !isPage) return response;
+  const why = isPage ? 'the site has no such file' : `HTTP ${response.status}`;
+  throw new UserError('case-missing', `${url.pathname} could not be loaded (${why})`, {
     subject: url.pathname,
     hint: 'Reload the page; the site may be incomplete.',
   });

@@ -17,6 +17,7 @@ import { announceRuns, onTabMessage } from './channel';
 import { useConfig } from './configStore';
 import { describeContinuation } from '../../worker/continuation';
 import { datasetSettled, jobData, useDataset } from './datasetStore';
+import { useDevice } from './deviceStore';
 import { assertOpen } from './evaluation';
 import { EventBatcher, applyEvents, emptyLive, liveFromHistory } from './live';
 import type { LiveView } from './live';
@@ -39,6 +40,8 @@ export const useTraining = create<TrainingState>()((set, get) => {
     // Between asking and the worker's answer the button's own state stays.
     const keep = next.status === 'running' && (state.status === 'pausing' || state.status === 'stopping');
     set(keep ? { ...liveOf(next), status: state.status } : liveOf(next));
+    if (next.memory !== state.memory && next.status !== 'watching')
+      useDevice.setState({ memory: next.memory });
     if (events.some((event) => event.type === 'epochEnded' || event.type === 'ended')) {
       void useRuns.getState().refresh();
     }
