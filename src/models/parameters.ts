@@ -38,8 +38,9 @@ export class ParameterStore {
     readonly specs: readonly ParameterSpec[],
     tensors: TensorMap,
   ) {
-    for (const spec of specs) {
-      const value = fitting(spec, tensors);
+    // All are checked before the first is put on the device: a refusal leaves nothing there.
+    const checked = specs.map((spec) => [spec, fitting(spec, tensors)] as const);
+    for (const [spec, value] of checked) {
       if (spec.kind === 'counter') {
         this.counts.set(spec.name, Number(value.data[0] ?? 0));
       } else {

@@ -128,15 +128,18 @@ describe('resume', () => {
     expectSame(expected, await lastCheckpoint(paused));
   }, 60_000);
 
-  it('refuses the checkpoint of another architecture, naming the tensor', async () => {
-    const from = straight.sink.saved[0];
-    const run = await train(smallConfig('model.head_channels=7'), {
-      resume: {
-        checkpoint: (await from?.load()) as Checkpoint,
-        info: from?.info as NonNullable<typeof from>['info'],
-      },
+  it.each([
+    ['model.head_channels=7', 'weights-incomplete'],
+    ['optimizer.name=sgd', 'checkpoint-mismatch'],
+  ])('refuses the checkpoint under %s, as %s, leaving nothing behind', async (override, code) => {
+    const from = straight.sink.saved[0] as (typeof straight.sink.saved)[number];
+    const before = tf.memory().numTensors;
+    const run = await train(smallConfig(override), {
+      resume: { checkpoint: await from.load(), info: from.info },
     });
-    expect(run.error).toMatchObject({ code: 'weights-incomplete' });
+    expect(run.error).toMatchObject({ code });
+    expect(run.events).toMatchObject([{ type: 'failed', error: { code }, lastCheckpoint: { id: '0' } }]);
+    expect(tf.memory().numTensors).toBe(before);
   });
 });
 

@@ -6,28 +6,22 @@
 import type { StudioConfig } from '../config/types';
 import type { LabelSpec, SampleReader, Split } from '../data/types';
 import type { TensorMap } from '../formats/tensor';
-import { assertDeviceHealthy, isOutOfMemory, settleDevice } from '../gpu/health';
+import { assertDeviceHealthy, deviceHealth, isOutOfMemory, settleDevice } from '../gpu/health';
 import type { DeviceInfo } from '../gpu/device';
 import { memoryUse, trimMemory } from '../gpu/memory';
 import { yieldToEventLoop } from '../lib/async';
 import { toPlainError, UserError } from '../lib/errors';
-import { learningRate, plateauStart, plateauStep } from '../nn/schedules';
+import { learningRate } from '../nn/schedules';
 import { BatchSource, type TrainBatch } from './batches';
 import { checkpointMoments, checkpointWeights } from './checkpoint';
 import { assertUsableWeights } from './guards';
 import { fittingBatchSize } from './dryRun';
 import { StepReporter } from './reporter';
 import { TrainingSession, type StepNumbers } from './session';
+import { closeEpoch, resumedState, startState } from './state';
 import type { TrainControl } from './control';
-import type {
-  Checkpoint,
-  CheckpointInfo,
-  CheckpointSink,
-  EpochMetrics,
-  EventSink,
-  TrainState,
-} from './types';
-import { validate, type Validation } from './validate';
+import type { Checkpoint, CheckpointInfo, CheckpointSink, EventSink, TrainState } from './types';
+import { validate } from './validate';
 
 export interface TrainRequest {
   readonly runId: string;
@@ -51,31 +45,37 @@ export interface TrainOutcome {
   readonly state: TrainState;
 }
 
+/** Turns of the event loop given to a device loss to show itself after an error. */
+const LOSS_YIELDS = 50;
+
 /**
  * Trains until the epochs are done, early stopping strikes, or the control stops it. Emits 'failed' and rejects on errors:
  * 'no-training-cases', 'loss-not-finite' (names the batch), 'gpu-out-of-memory' (says what fits), 'gpu-lost'.
  */
 export async function runTraining(request: TrainRequest): Promise<TrainOutcome> {
-  const run = new Run(request);
+  let run: Run | null = null;
   try {
+    run = new Run(request);
     return await run.run();
   } catch (error) {
     const explained = await explain(error, request, run);
     request.events.emit({
       type: 'failed',
       error: toPlainError(explained),
-      lastCheckpoint: run.lastCheckpoint,
+      lastCheckpoint: run?.lastCheckpoint ?? request.resume?.info ?? null,
     });
     throw explained;
   } finally {
-    run.dispose();
+    run?.dispose();
   }
 }
 
-/** Out of memory: frees the run and finds the batch size that fits. */
-async function explain(error: unknown, request: TrainRequest, run: Run): Promise<unknown> {
+/** A lost device explains whatever failed; out of memory: frees the run and finds the batch size that fits. */
+async function explain(error: unknown, request: TrainRequest, run: Run | null): Promise<unknown> {
+  const lost = await deviceLoss(error);
+  if (lost !== null) return lost;
   if (!isOutOfMemory(error)) return error;
-  run.dispose();
+  run?.dispose();
   trimMemory();
   const asked = request.config.training.batch_size;
   const fits = await fittingBatchSize(request.config, Math.floor(asked / 2)).catch(() => 0);
@@ -91,6 +91,17 @@ async function explain(error: unknown, request: TrainRequest, run: Run): Promise
       cause: error,
     },
   );
+}
+
+/** The read-back that failed is often told before the loss is: lets the events of the device arrive. */
+async function deviceLoss(cause: unknown): Promise<UserError | null> {
+  for (let i = 0; i < LOSS_YIELDS && deviceHealth().lost === null; i++) await yieldToEventLoop();
+  const { lost } = deviceHealth();
+  if (lost === null) return null;
+  return new UserError('gpu-lost', `The GPU device was lost (${lost.reason}): ${lost.message}`, {
+    hint: 'Training continues from the last checkpoint once the GPU is back.',
+    cause,
+  });
 }
 
 class Run {
@@ -125,10 +136,18 @@ class Run {
       config,
       resume === null ? request.initial : checkpointWeights(resume.checkpoint),
     );
-    if (resume !== null) this.session.optimizer.load(checkpointMoments(resume.checkpoint));
+    try {
+      if (resume !== null) this.session.optimizer.load(checkpointMoments(resume.checkpoint));
+    } catch (error) {
+      this.session.dispose();
+      throw error;
+    }
     this.batches = new BatchSource(config, split.train, request.reader);
     this.panelIds = new Set(evenlySpaced(split.val, config.evaluation.panel_cases));
-    this.state = resume === null ? startState(request) : resumedState(request, resume.checkpoint);
+    this.state =
+      resume === null
+        ? startState(request.runId, config, request.device)
+        : resumedState(resume.checkpoint, request.runId, config, request.device);
     this.savedStep = resume === null ? -1 : this.state.step;
     this.reporter = new StepReporter(request.events, this.now);
   }
@@ -194,14 +213,16 @@ class Run {
     return false;
   }
 
+  /** Of the step after `stepsDone` in the running epoch. */
+  private learningRate(stepsDone: number, stepsPerEpoch: number): number {
+    const { epoch, plateau } = this.state;
+    return learningRate(this.request.config, { epoch, step: Math.max(0, stepsDone), stepsPerEpoch }, plateau);
+  }
+
   private async step(batch: TrainBatch, group: number, groups: number): Promise<void> {
     const { config } = this.request;
     const { state } = this;
-    const lr = learningRate(
-      config,
-      { epoch: state.epoch, step: state.step, stepsPerEpoch: groups },
-      state.plateau,
-    );
+    const lr = this.learningRate(state.step, groups);
     // Keys of random masks: distinct for every micro-batch of the run.
     const passKey = state.step * config.training.accumulation_steps;
     this.lastBatch = batch.ids;
@@ -267,7 +288,16 @@ class Run {
       return false;
     }
     await settleDevice();
-    const { metrics, isBest } = this.closeEpoch(result);
+    const seconds = (this.now() - this.epochStarted) / 1000;
+    this.epochSeconds.push(seconds);
+    const lr = this.learningRate(this.state.step - 1, this.batches.groups(this.state.epoch).length);
+    const { state, metrics, isBest } = closeEpoch(this.state, result, {
+      config,
+      labels: this.request.labels,
+      lr,
+      seconds,
+    });
+    this.state = state;
     this.reporter.restart();
     events.emit({
       type: 'epochEnded',
@@ -284,48 +314,6 @@ class Run {
     if (isBest) await this.save('best');
     else if (last || this.state.epoch % config.checkpointing.every_epochs === 0) await this.save('last');
     return true;
-  }
-
-  /** Moves the state past the epoch: history, best, early stopping, plateau. */
-  private closeEpoch(result: Validation): { metrics: EpochMetrics; isBest: boolean } {
-    const { config, labels } = this.request;
-    const { state } = this;
-    const images = Math.max(1, state.epochImages);
-    const stepsPerEpoch = this.batches.groups(state.epoch).length;
-    const lr = learningRate(
-      config,
-      { epoch: state.epoch, step: Math.max(0, state.step - 1), stepsPerEpoch },
-      state.plateau,
-    );
-    const seconds = (this.now() - this.epochStarted) / 1000;
-    this.epochSeconds.push(seconds);
-    const metrics: Record<string, number> = { 'train/loss': state.epochLossSum / images };
-    for (const [name, sum] of Object.entries(state.epochTermSums)) metrics[`train/${name}`] = sum / images;
-    Object.assign(metrics, definedMetrics(result, labels));
-    metrics['lr'] = lr;
-    metrics['time/epoch_s'] = seconds;
-    const epoch = state.epoch + 1;
-    // Without validation cases (or none with a defined Dice) the last epoch is the best there is.
-    const dice = Number.isFinite(result.dice) ? result.dice : null;
-    const isBest = state.best === null || dice === null || dice > state.best.dice;
-    const stopping = state.earlyStopping;
-    const improved =
-      dice !== null && (stopping.best === null || dice > stopping.best + config.early_stopping.min_delta);
-    this.state = {
-      ...state,
-      epoch,
-      batchInEpoch: 0,
-      epochLossSum: 0,
-      epochTermSums: {},
-      epochImages: 0,
-      best: isBest ? { epoch, dice: dice ?? 0 } : state.best,
-      earlyStopping: improved
-        ? { best: dice, counter: 0 }
-        : { best: stopping.best, counter: stopping.counter + 1 },
-      plateau: state.plateau === null ? null : plateauStep(state.plateau, dice ?? 0, config.lr_scheduler),
-      history: [...state.history, { epoch, step: state.step, metrics }],
-    };
-    return { metrics, isBest };
   }
 
   private isEarlyStopped(): boolean {
@@ -380,52 +368,6 @@ class Run {
     this.disposed = true;
     this.session.dispose();
   }
-}
-
-function startState(request: TrainRequest): TrainState {
-  const { config } = request;
-  return {
-    schema: 1,
-    runId: request.runId,
-    epoch: 0,
-    batchInEpoch: 0,
-    step: 0,
-    epochLossSum: 0,
-    epochTermSums: {},
-    epochImages: 0,
-    best: null,
-    earlyStopping: { best: null, counter: 0 },
-    plateau: config.lr_scheduler.name === 'plateau' ? plateauStart(config.training.base_lr) : null,
-    counters: {},
-    history: [],
-    device: request.device,
-  };
-}
-
-/** The validation's numbers that have a value: state and tables hold no NaN (JSON has none). */
-function definedMetrics(result: Validation, labels: LabelSpec): Record<string, number> {
-  const all: Record<string, number> = {
-    'val/loss': result.loss,
-    'val/dice': result.dice,
-    'val/iou': result.iou,
-  };
-  if (labels.names.length > 2) {
-    result.dicePerLabel.forEach((d, i) => {
-      all[`val/dice/${labels.names[i + 1] ?? i + 1}`] = d;
-    });
-  }
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => Number.isFinite(value)));
-}
-
-/**
- * The checkpoint's state in this run. Asked for more epochs than the checkpoint's run had, early stopping counts anew: a run that it
- * ended would otherwise end again at once.
- */
-function resumedState(request: TrainRequest, checkpoint: Checkpoint): TrainState {
-  const { state } = checkpoint;
-  const extended = request.config.training.num_epochs > checkpoint.config.training.num_epochs;
-  const earlyStopping = extended ? { ...state.earlyStopping, counter: 0 } : state.earlyStopping;
-  return { ...state, runId: request.runId, device: request.device, earlyStopping };
 }
 
 /** `count` items spread over the list, the same ones every time. */
