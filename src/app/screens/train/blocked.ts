@@ -1,0 +1,25 @@
+/**
+ * @file Why training cannot start, as the title of the disabled button; null when it can.
+ */
+import type { StudioConfig } from '../../../config/types';
+import { blockingProblems } from '../../../data/report';
+import type { DatasetState } from '../../state/types';
+
+export function trainingBlocked(
+  data: Pick<DatasetState, 'status' | 'dataset' | 'report' | 'excluded' | 'split' | 'splitError' | 'labels'>,
+  config: StudioConfig | null,
+): string | null {
+  if (data.status === 'empty') return 'Open a folder first';
+  if (data.status === 'scanning' || data.status === 'inspecting') return 'The data is still being checked';
+  if (data.dataset === null || data.dataset.samples.length === 0) return 'No image with a mask was found';
+  if (data.splitError !== null) return data.splitError.message;
+  if (data.labels === null || data.split === null) return 'The masks have no reading yet';
+  if (config === null) return 'The configuration has an error';
+  const blocking =
+    data.report === null || config.data.on_problem === 'exclude'
+      ? []
+      : blockingProblems(data.report, data.excluded);
+  if (blocking.length > 0)
+    return `${blocking.length} samples cannot be used: exclude them on the Data screen`;
+  return null;
+}
