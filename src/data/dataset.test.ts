@@ -117,7 +117,7 @@ describe('pairing with no configuration', () => {
         'test/img/b.png',
         'test/label/b.png',
       ],
-      ['train', 'val', 'test'],
+      ['test', 'train', 'val'],
     ],
     [
       'USFM',
@@ -129,7 +129,7 @@ describe('pairing with no configuration', () => {
         'test_set/image/b.png',
         'test_set/mask/b.png',
       ],
-      ['train', 'val', 'test'],
+      ['test', 'train', 'val'],
     ],
     [
       'nnU-Net',
@@ -139,9 +139,9 @@ describe('pairing with no configuration', () => {
     ['images/ with masks/', ['images/a.jpg', 'masks/a.png', 'images/b.jpg', 'masks/b.png'], [null, null]],
     ['images/ with masks/', ['images/a.png', 'masks/0/a.png'], [null]],
     [
-      'trainval-image/ with trainval-mask/',
+      'image/ with mask/',
       ['trainval-image/0001.jpg', 'trainval-mask/0001.jpg', 'test-image/0001.jpg', 'test-mask/0001.jpg'],
-      ['train', 'test'],
+      ['test', 'train'],
     ],
   ])('%s', async (convention, paths, splits) => {
     const d = await buildDataset([folder(paths)]);
@@ -210,6 +210,151 @@ describe('pairing with no configuration', () => {
       ['BUSBRA/images/a', true],
     ]);
     expect(d.name).toBe('BUSI + BUSBRA');
+  });
+  it.each([
+    ['pictures above masks/', ['a.png', 'masks/a.png', 'b.png', 'masks/b_mask.png']],
+    ['a folder whose name says nothing', ['US/a.png', 'masks/a.png', 'US/b.png', 'masks/b.png']],
+    [
+      'ISIC: names that say it in part',
+      ['ISIC_Data/a.jpg', 'ISIC_GroundTruth/a_segmentation.png', 'ISIC_Data/b.jpg', 'ISIC_GroundTruth/b.png'],
+    ],
+    ['upper and lower case', ['images/A.PNG', 'masks/a.png', 'images/B.png', 'masks/B_Mask.PNG']],
+    [
+      'split first and split last',
+      ['images/train/a.png', 'labels/train/a.png', 'images/val/a.png', 'labels/val/a.png'],
+    ],
+  ])('%s', async (_, paths) => {
+    const d = await buildDataset([folder(paths)]);
+    expect(d.problems).toEqual([]);
+    expect(d.samples).toHaveLength(2);
+    for (const s of d.samples) {
+      const letter = (path: string): string =>
+        ((path.split('/').at(-1) as string)[0] as string).toLowerCase();
+      expect(s.masks.map((m) => letter(m.path))).toEqual([letter(s.image.path)]);
+      expect(s.masks[0]?.path.includes('val')).toBe(s.image.path.includes('val'));
+    }
+  });
+  it('DSB 2018: one folder per case, every mask of it', async () => {
+    const d = await buildDataset([
+      folder([
+        't/x1/images/x1.png',
+        't/x1/masks/q.png',
+        't/x1/masks/r.png',
+        't/x2/images/x2.png',
+        't/x2/masks/s.png',
+      ]),
+    ]);
+    expect(d.samples.map((s) => s.masks.length)).toEqual([2, 1]);
+  });
+  it('a test mask is never given to a training picture', async () => {
+    const d = await buildDataset([
+      folder(['trainval-image/0001.jpg', 'test-mask/0001.jpg', 'test-image/0002.jpg', 'test-mask/0002.jpg']),
+    ]);
+    expect(pairs(d)).toEqual({ 'test-image/0002.jpg': ['test-mask/0002.jpg'] });
+    expect(d.problems.map((p) => p.kind)).toEqual(['image-without-mask', 'mask-without-image']);
+  });
+  it('NFC and NFD files side by side each keep their own mask; case twins too, with a warning', async () => {
+    const [c, e] = ['é'.normalize('NFC'), 'é'.normalize('NFD')];
+    const d = await buildDataset([
+      folder([c, e, 'A', 'a'].flatMap((n) => [`images/${n}.png`, `masks/${n}_mask.png`])),
+    ]);
+    expect(d.samples).toHaveLength(4);
+    expect(new Set(d.samples.map((s) => s.id)).size).toBe(4);
+    for (const s of d.samples)
+      expect(s.masks.map((m) => m.path)).toEqual([
+        s.image.path.replace('images/', 'masks/').replace('.png', '_mask.png'),
+      ]);
+    expect(d.problems.map((p) => p.kind)).toEqual(['case-collision']);
+  });
+  it('two images that fit one mask: the first is taken and it is said', async () => {
+    const d = await buildDataset([folder(['images/a.jpg', 'images/a.png', 'masks/a.png'])]);
+    expect(d.problems.map((p) => p.kind)).toEqual(['ambiguous-pair', 'image-without-mask']);
+  });
+  it('BUS-BRA without its tables: the case number is the patient', async () => {
+    const d = await buildDataset([
+      folder(['l', 'r'].flatMap((side) => [`Images/bus_0012-${side}.png`, `Masks/mask_0012-${side}.png`])),
+    ]);
+    expect(d.folders[0]?.convention).toBe('BUS-BRA');
+    expect(d.samples.map((s) => s.group)).toEqual(['12', '12']);
+  });
+  it('BUS-UCLM partitions without INFO.csv: patients by name', async () => {
+    const names = ['train/ALWI_000', 'train/ANAT_001', 'test/COPE_000'];
+    const d = await buildDataset([
+      folder(
+        names.flatMap((n) => [
+          `partitions/${n.replace('/', '/images/')}.png`,
+          `partitions/${n.replace('/', '/masks/')}.png`,
+        ]),
+      ),
+    ]);
+    expect(d.folders[0]?.convention).toBe('BUS-UCLM');
+    expect(d.samples.map((s) => [s.group, s.ownSplit])).toEqual([
+      ['COPE', 'test'],
+      ['ALWI', 'train'],
+      ['ANAT', 'train'],
+    ]);
+  });
+  it('TN3K folds: numbers of trainval-image; its test pictures are test in every fold', async () => {
+    const d = await buildDataset([
+      folder(
+        [
+          'trainval-image/0000.jpg',
+          'trainval-mask/0000.jpg',
+          'trainval-image/0001.jpg',
+          'trainval-mask/0001.jpg',
+          'test-image/0000.jpg',
+          'test-mask/0000.jpg',
+        ],
+        {
+          'tn3k-trainval-fold0.json': '{"train": [0], "val": [1]}',
+          'tn3k-trainval-fold1.json': '{"train": [1], "val": [0]}',
+        },
+      ),
+    ]);
+    expect(d.foldTables).toEqual([
+      {
+        file: 'tn3k-trainval-fold*.json',
+        folds: 2,
+        assignment: {
+          'set/test-image/0000': ['test', 'test'],
+          'set/trainval-image/0000': ['train', 'val'],
+          'set/trainval-image/0001': ['val', 'train'],
+        },
+      },
+    ]);
+  });
+  it.each([
+    ['version 2', '{"labels": {"background": 0, "benign": 1, "malignant": 2}}'],
+    ['version 1', '{"labels": {"0": "background", "1": "benign", "2": "malignant"}}'],
+  ])('nnU-Net dataset.json gives label names (%s)', async (_, json) => {
+    const d = await buildDataset([
+      folder(['imagesTr/c_0000.png', 'labelsTr/c.png'], { 'dataset.json': json }),
+    ]);
+    expect(d.labelNames).toEqual({ '0': 'background', '1': 'benign', '2': 'malignant' });
+  });
+  it('a broken or foreign json is no obstacle', async () => {
+    const d = await buildDataset([
+      folder(['imagesTr/c_0000.png', 'labelsTr/c.png'], { 'dataset.json': '{"labels', 'other.json': '[' }),
+    ]);
+    expect(d.samples).toHaveLength(1);
+    expect(d.labelNames).toBeUndefined();
+    expect(d.problems.map((p) => [p.kind, p.files])).toEqual([['unreadable', ['set/dataset.json']]]);
+  });
+  it('folders of the same name stay apart', async () => {
+    const d = await buildDataset([
+      folder(['a.png', 'a_mask.png'], {}, 'images'),
+      { ...folder(['a.png', 'a_mask.png'], {}, 'images'), id: 'other' },
+    ]);
+    expect(d.samples.map((s) => [s.id, s.folder])).toEqual([
+      ['images/a', 'id-images'],
+      ['images (2)/a', 'other'],
+    ]);
+  });
+  it('the order of enumeration changes nothing', async () => {
+    const paths = ['images/b (2).png', 'images/b (10).png', 'masks/b (10).png', 'masks/b (2).png'];
+    const a = await buildDataset([folder(paths)]);
+    expect(await buildDataset([{ ...folder(paths), files: folder(paths).files.toReversed() }])).toEqual(a);
+    expect(a.samples.map((s) => s.id)).toEqual(['set/images/b (2)', 'set/images/b (10)']);
   });
   it('10,000 pairs in well under the 30 s', async () => {
     const paths: string[] = [];

@@ -3,20 +3,42 @@
  */
 import { fnv1a32, fmix32 } from '../lib/random';
 import { UserError } from '../lib/errors';
-import { classOf, patientOf, placeOf, splitOf } from './names';
-import { pairFolder, type FolderPairs, type Picture } from './pair';
-import { readTable, type TableFacts } from './tables';
+import { classOf, patientOf, placeOf, splitOf, uclmPatient, type Picture } from './names';
+import { pairFolder, type FolderPairs } from './pair';
+import { readLabelNames, readNumberedFold, readTable, type TableFacts } from './tables';
 import type { Dataset, FileRef, Folder, FoldTable, Problem, Sample, SplitName } from './types';
 
 /** More files than any study has; a wrong folder (the home directory) is refused, not scanned for an hour. */
 const MAX_FILES = 200_000;
 
+/** Larger tables (annotation dumps) say nothing that is read here. */
+const MAX_TABLE_BYTES = 32e6;
+const MAX_TABLES = 50;
+
+const NUMBERED_FOLD = /fold(\d+)\.json$/i;
+
+interface NumberedFold {
+  readonly file: string;
+  readonly fold: number;
+  readonly byNumber: ReadonlyMap<number, SplitName>;
+}
+
+/** What a folder's csv and json files say. */
+interface Tables {
+  readonly facts: readonly TableFacts[];
+  readonly labelNames: ReadonlyMap<string, string> | null;
+  /** By fold number, ascending; TN3K. */
+  readonly numbered: readonly NumberedFold[];
+}
+
 /** One data set of all folders. Throws UserError 'too-many-files', 'no-samples' (naming what was seen). */
-export async function buildDataset(folders: readonly Folder[]): Promise<Dataset> {
+export async function buildDataset(given: readonly Folder[]): Promise<Dataset> {
+  const folders = withUniqueNames(given);
   const samples: Sample[] = [];
   const problems: Problem[] = [];
   const foldTables: FoldTable[] = [];
   const cards: Dataset['folders'][number][] = [];
+  const labelNames: (ReadonlyMap<string, string> | null)[] = [];
   let ignored = 0;
   for (const folder of folders) {
     if (folder.files.length > MAX_FILES) {
@@ -27,11 +49,12 @@ export async function buildDataset(folders: readonly Folder[]): Promise<Dataset>
       );
     }
     const pairs = pairFolder(folder.files, folder.name);
-    const facts = await readTables(folder, pairs.tables, problems);
-    const own = samplesOf(folder, pairs, facts);
+    const tables = await readTables(folder, pairs.tables, problems);
+    const own = samplesOf(folder, pairs, tables.facts);
     samples.push(...own);
-    problems.push(...pairs.problems, ...nameProblems(folder, pairs));
-    foldTables.push(...foldsOf(own, facts));
+    problems.push(...pairs.problems, ...nameProblems(folder, pairs), ...caseTwins(folder, own));
+    foldTables.push(...foldsOf(own, tables.facts), ...numberedFolds(own, tables.numbered));
+    if (own.length > 0) labelNames.push(tables.labelNames);
     ignored += pairs.ignored;
     cards.push({
       id: folder.id,
@@ -48,9 +71,21 @@ export async function buildDataset(folders: readonly Folder[]): Promise<Dataset>
     samples,
     classNames: [...new Set(samples.flatMap((s) => (s.className === null ? [] : [s.className])))].sort(),
     foldTables,
+    ...agreed(labelNames),
     problems,
     ignoredFiles: ignored,
   };
+}
+
+/** Sample ids begin with the folder's name: two folders called "images" become "images" and "images (2)". */
+function withUniqueNames(folders: readonly Folder[]): Folder[] {
+  const taken = new Set<string>();
+  return folders.map((folder) => {
+    let name = folder.name;
+    for (let n = 2; taken.has(name.normalize('NFC')); n++) name = `${folder.name} (${n})`;
+    taken.add(name.normalize('NFC'));
+    return { ...folder, name, read: (path) => folder.read(path) };
+  });
 }
 
 /** 64 bits over names, paths, sizes and dates: the same folders give the same id. */
@@ -68,16 +103,33 @@ function datasetId(folders: readonly Folder[]): string {
   return a.toString(16).padStart(8, '0') + b.toString(16).padStart(8, '0');
 }
 
-async function readTables(
-  folder: Folder,
-  tables: readonly FileRef[],
-  problems: Problem[],
-): Promise<TableFacts[]> {
-  const out: TableFacts[] = [];
-  for (const file of tables.filter((t) => t.path.toLowerCase().endsWith('.csv')).slice(0, 50)) {
+/** Label names hold for the whole data set: used when every folder brings the same. */
+function agreed(names: readonly (ReadonlyMap<string, string> | null)[]): Pick<Dataset, 'labelNames'> {
+  const texts = new Set(names.map((n) => (n === null ? '' : JSON.stringify([...n].sort()))));
+  const [first] = names;
+  return texts.size === 1 && first ? { labelNames: Object.fromEntries(first) } : {};
+}
+
+async function readTables(folder: Folder, files: readonly FileRef[], problems: Problem[]): Promise<Tables> {
+  const facts: TableFacts[] = [];
+  let labelNames: Tables['labelNames'] = null;
+  const numbered: NumberedFold[] = [];
+  const wanted = files.filter(
+    (f) => /\.csv$|(^|\/)dataset\.json$/i.test(f.path) || NUMBERED_FOLD.test(f.path),
+  );
+  for (const file of wanted.slice(0, MAX_TABLES)) {
+    if (file.size > MAX_TABLE_BYTES) continue;
     try {
-      const facts = readTable(await folder.read(file.path), file.path);
-      if (facts !== null) out.push(facts);
+      const bytes = await folder.read(file.path);
+      const fold = NUMBERED_FOLD.exec(file.path)?.[1];
+      if (fold !== undefined) {
+        const byNumber = readNumberedFold(bytes, file.path);
+        if (byNumber !== null) numbered.push({ file: file.path, fold: Number(fold), byNumber });
+      } else if (/\.json$/i.test(file.path)) labelNames ??= readLabelNames(bytes, file.path);
+      else {
+        const table = readTable(bytes, file.path);
+        if (table !== null) facts.push(table);
+      }
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       problems.push({
@@ -89,7 +141,7 @@ async function readTables(
       });
     }
   }
-  return out;
+  return { facts, labelNames, numbered: numbered.sort((a, b) => a.fold - b.fold) };
 }
 
 /** A csv is believed only where it names most images: a stray table must not relabel a folder. */
@@ -114,9 +166,10 @@ function samplesOf(folder: Folder, pairs: FolderPairs, facts: readonly TableFact
   const taken = new Set<string>();
   return pairs.pairs.map(({ image, masks }) => {
     const { dirs, stem } = image.place;
-    const path = [...dirs, stem].join('/');
-    let id = `${folder.name.normalize('NFC')}/${path}`;
-    if (taken.has(id)) id = `${id}.${image.place.extension}`;
+    const plain = [folder.name.normalize('NFC'), ...dirs, stem].join('/');
+    let id = plain;
+    // "a.png" beside "a.jpg", NFC beside NFD: the extension, then a number tells them apart.
+    for (let n = 1; taken.has(id); n++) id = `${plain}.${image.place.extension}${n === 1 ? '' : ` (${n})`}`;
     taken.add(id);
     return {
       id,
@@ -125,7 +178,7 @@ function samplesOf(folder: Folder, pairs: FolderPairs, facts: readonly TableFact
       image: image.file,
       masks: masks.map((m) => m.file),
       className: classFrom(stem) ?? classOf(image.place),
-      group: groupFrom(stem) ?? (uclm ? (stem.split('_')[0] as string) : patientOf(stem)),
+      group: groupFrom(stem) ?? (uclm ? uclmPatient(stem) : patientOf(stem)),
       ownSplit: splitOf(dirs),
       testOnly: folder.testOnly,
     };
@@ -142,6 +195,45 @@ function foldsOf(samples: readonly Sample[], facts: readonly TableFacts[]): Fold
     }
     return Object.keys(assignment).length === 0 ? [] : [{ file: folds.file, folds: folds.count, assignment }];
   });
+}
+
+/** TN3K: one file per fold over the numbers in trainval-image; its test pictures are test in every fold. */
+function numberedFolds(samples: readonly Sample[], folds: Tables['numbered']): FoldTable[] {
+  const assignment: Record<string, readonly (SplitName | null)[]> = {};
+  let named = 0;
+  for (const s of samples) {
+    const { stem } = placeOf(s.image.path);
+    const own = s.ownSplit;
+    if (own === 'test') assignment[s.id] = folds.map(() => 'test');
+    else if (own === 'train' && /^\d+$/.test(stem)) {
+      const row = folds.map(({ byNumber }) => byNumber.get(Number(stem)) ?? null);
+      if (row.some((r) => r !== null)) named++;
+      assignment[s.id] = row;
+    }
+  }
+  if (named === 0) return [];
+  const file = (folds[0] as NumberedFold).file.split('/').at(-1) as string;
+  return [{ file: file.replace(NUMBERED_FOLD, 'fold*.json'), folds: folds.length, assignment }];
+}
+
+/** Ids that differ in upper and lower case alone: Windows and macOS would keep one of their predictions. */
+function caseTwins(folder: Folder, samples: readonly Sample[]): Problem[] {
+  const seen = new Map<string, Sample>();
+  const out: Problem[] = [];
+  for (const sample of samples) {
+    const folded = sample.id.toLowerCase();
+    const other = seen.get(folded);
+    if (other === undefined) seen.set(folded, sample);
+    else
+      out.push({
+        kind: 'case-collision',
+        severity: 'warning',
+        files: [`${folder.name}/${other.image.path}`, `${folder.name}/${sample.image.path}`],
+        sampleIds: [other.id, sample.id],
+        message: 'the names differ in upper and lower case alone; an export may overwrite one with the other',
+      });
+  }
+  return out;
 }
 
 function nameProblems(folder: Folder, pairs: FolderPairs): Problem[] {

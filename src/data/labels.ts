@@ -21,7 +21,7 @@ const BINARY = ['background', 'lesion'];
  * @throws UserError 'labels-unclear' when the asked reading does not fit the masks.
  */
 export function inferLabels(
-  dataset: Pick<Dataset, 'classNames' | 'samples'>,
+  dataset: Pick<Dataset, 'classNames' | 'samples' | 'labelNames'>,
   facts: ReadonlyMap<string, SampleFacts>,
   config: Pick<DataConfig, 'label_mode' | 'threshold'>,
 ): InferredLabels {

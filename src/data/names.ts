@@ -2,7 +2,7 @@
  * @file What file and folder names say: junk, picture or table, mask or image, split, class. Imports types.
  * The conventions are those users bring (reference/models.md section 5.1, reference/peers.md section 1.6).
  */
-import type { SplitName } from './types';
+import type { FileRef, SplitName } from './types';
 
 const PICTURES = new Set(['png', 'jpg', 'jpeg', 'bmp', 'tif', 'tiff']);
 const OTHER_PICTURES = new Set(['dcm', 'nii', 'gif', 'webp', 'mha', 'nrrd', 'svg', 'heic', 'avif']);
@@ -13,11 +13,31 @@ const IMAGE_DIRS =
 const MASK_SUFFIX =
   /^(.*\S)[ _-](masks?|gt|seg|segmentation|label|labels|annotation|groundtruth)(?:[ _-]?\d+)?$/i;
 
+const BUS_BRA = /^bus_(\d+)-[lrs]$/i;
+
+/** "ALWI_000": BUS-UCLM's four letters per patient. */
+const BUS_UCLM = /^([A-Z]{4})_\d+$/;
+
+export function isBusBra(stem: string): boolean {
+  return BUS_BRA.test(stem);
+}
+
+/** BUS-UCLM's patient, or null when the name is not built like that. */
+export function uclmPatient(stem: string): string | null {
+  return BUS_UCLM.exec(stem)?.[1] ?? null;
+}
+
 /** A file's place in its folder, names in NFC (macOS hands over NFD). */
 export interface Place {
   readonly dirs: readonly string[];
   readonly stem: string;
   readonly extension: string; // lower case, no dot
+}
+
+/** A picture file and its place. */
+export interface Picture {
+  readonly file: FileRef;
+  readonly place: Place;
 }
 
 export function placeOf(path: string): Place {
@@ -29,6 +49,25 @@ export function placeOf(path: string): Place {
     stem: dot <= 0 ? file : file.slice(0, dot),
     extension: dot <= 0 ? '' : file.slice(dot + 1).toLowerCase(),
   };
+}
+
+/** The name without folder and extension as the file system has it: tells NFC from NFD twins. */
+export function rawStem(path: string): string {
+  const file = path.slice(path.lastIndexOf('/') + 1);
+  const dot = file.lastIndexOf('.');
+  return dot <= 0 ? file : file.slice(0, dot);
+}
+
+/** Sorts "benign (2)" before "benign (10)", the same in every browser (no locale). */
+export function naturalKey(path: string): string {
+  return path.normalize('NFC').replace(/\d+/g, (digits) => digits.padStart(12, '0'));
+}
+
+/** A directory that speaks of masks somewhere in its name: "ISIC_GroundTruth", "lesion contours". Weak: only beside a sibling. */
+export function isMaskish(dir: string): boolean {
+  return /(^|[^a-z])(masks?|labels?|gts?|ground[ _-]?truths?|annotations?|segmentations?|contours?)([^a-z]|$)/i.test(
+    dir,
+  );
 }
 
 /** Files that operating systems and tools leave behind. */
@@ -125,7 +164,9 @@ export function classOf(place: Place): string | null {
   return null;
 }
 
-/** A patient number written into the name: "_p012_", "patient 12", "case_0012". */
+/** A patient number written into the name: BUS-BRA's "bus_0012-l" (case 12), "_p012_", "patient 12", "case_0012". */
 export function patientOf(stem: string): string | null {
+  const busBra = BUS_BRA.exec(stem)?.[1];
+  if (busBra !== undefined) return String(Number(busBra));
   return /(?:^|[_ -])(?:p|pat|patient|case|subject)[_ -]?(\d{2,})(?=[_ .-]|$)/i.exec(stem)?.[1] ?? null;
 }

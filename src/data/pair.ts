@@ -1,22 +1,22 @@
 /**
- * @file Pairs the pictures of one folder: which is an image, which its masks, under which convention. Names only, no bytes. Imports names, types.
+ * @file Pairs the pictures of one folder: which is an image, which its masks, under which convention. Names only, no bytes. Imports names, siblings, types.
  */
 import {
   buidName,
-  kindOf,
+  isBusBra,
   isJunk,
+  kindOf,
+  naturalKey,
   pairingDir,
   placeOf,
+  rawStem,
   roleDir,
+  uclmPatient,
   withoutMaskSuffix,
-  type Place,
+  type Picture,
 } from './names';
+import { pairSiblings } from './siblings';
 import type { FileRef, Problem } from './types';
-
-export interface Picture {
-  readonly file: FileRef;
-  readonly place: Place;
-}
 
 export interface Pair {
   readonly image: Picture;
@@ -34,12 +34,11 @@ export interface FolderPairs {
   readonly problems: readonly Problem[];
 }
 
-/** Keys under which a mask looks for its image, best first; and an image's own keys. */
+/** Keys under which a mask looks for its image, best first; and the images under each key. */
 interface Sorted {
   readonly images: Picture[];
   readonly masks: { readonly picture: Picture; readonly keys: readonly string[] }[];
-  readonly index: Map<string, Picture>;
-  readonly ambiguous: Set<string>;
+  readonly index: Map<string, Picture[]>;
 }
 
 /** Pairs all pictures of a folder. O(number of files). @param folderName for messages. */
@@ -56,33 +55,63 @@ export function pairFolder(files: readonly FileRef[], folderName: string): Folde
     else if (kind === 'unsupported-picture') unsupported.push(file);
     else ignored++;
   }
+  // The order of enumeration differs between browsers, handles and zips; what follows must not.
+  const order = new Map(pictures.map((p) => [p, `${naturalKey(p.file.path)}\u0000${p.file.path}`]));
+  pictures.sort((a, b) => ((order.get(a) as string) < (order.get(b) as string) ? -1 : 1));
   const sorted = sortPictures(pictures);
   ignored += pictures.length - sorted.images.length - sorted.masks.length;
   const found = new Map<Picture, Picture[]>();
-  const orphanMasks: Picture[] = [];
+  const give = (image: Picture, mask: Picture): void => {
+    const own = found.get(image);
+    if (own === undefined) found.set(image, [mask]);
+    else own.push(mask);
+  };
+  const lost: Picture[] = [];
   const problems: Problem[] = [];
   for (const { picture, keys } of sorted.masks) {
     const key = keys.find((k) => sorted.index.has(k));
-    const image = key === undefined ? undefined : sorted.index.get(key);
-    if (image === undefined) orphanMasks.push(picture);
-    else {
-      if (sorted.ambiguous.has(key as string)) problems.push(ambiguous(picture, image, folderName));
-      found.set(image, [...(found.get(image) ?? []), picture]);
+    if (key === undefined) {
+      lost.push(picture);
+      continue;
     }
+    const { image, sure } = choose(picture, sorted.index.get(key) as Picture[]);
+    if (!sure) problems.push(ambiguous(picture, image, folderName));
+    give(image, picture);
   }
-  const pairs = sorted.images
-    .filter((i) => found.has(i))
-    .map((image) => ({ image, masks: byName(found.get(image) as Picture[]) }));
+  const second = pairSiblings(
+    sorted.images.filter((i) => !found.has(i)),
+    lost,
+  );
+  for (const { image, mask } of second.found) give(image, mask);
+  const pairs = sorted.images.flatMap((image) => {
+    const masks = found.get(image);
+    return masks === undefined ? [] : [{ image, masks }];
+  });
   return {
     pairs,
-    images: sorted.images.filter((i) => !found.has(i)),
-    orphanMasks,
+    images: second.images,
+    orphanMasks: second.masks,
     tables,
     unsupported,
     ignored,
     convention: conventionOf(pairs, tables),
     problems,
   };
+}
+
+/**
+ * Which of several images a mask means: the one whose exact name begins the mask's (NFC and NFD twins, "A.png" beside "a.png").
+ * Not sure when that leaves more than one, or none of several.
+ */
+function choose(
+  mask: Picture,
+  candidates: readonly Picture[],
+): { readonly image: Picture; readonly sure: boolean } {
+  const [first] = candidates as readonly [Picture];
+  if (candidates.length === 1) return { image: first, sure: true };
+  const name = rawStem(mask.file.path);
+  const exact = candidates.filter((c) => name.startsWith(rawStem(c.file.path)));
+  return { image: exact[0] ?? first, sure: exact.length === 1 };
 }
 
 function ambiguous(mask: Picture, image: Picture, folderName: string): Problem {
@@ -95,18 +124,14 @@ function ambiguous(mask: Picture, image: Picture, folderName: string): Problem {
   };
 }
 
-function byName(pictures: readonly Picture[]): Picture[] {
-  return pictures.slice().sort((a, b) => (a.file.path < b.file.path ? -1 : 1));
-}
-
-const join = (dir: string, stem: string): string => `${dir}\u0000${stem}`;
+/** Names pair whatever their case ("IMG_1.PNG" with "img_1.png"); `choose` keeps case twins apart. */
+const join = (dir: string, stem: string): string => `${dir}\u0000${stem}`.toLowerCase();
 
 function sortPictures(pictures: readonly Picture[]): Sorted {
   const stems = new Set(pictures.map((p) => join(p.place.dirs.join('/'), p.place.stem)));
   const images: Picture[] = [];
   const masks: Sorted['masks'] = [];
-  const index = new Map<string, Picture>();
-  const ambiguous = new Set<string>();
+  const index = new Map<string, Picture[]>();
   for (const picture of pictures) {
     const { dirs, stem } = picture.place;
     const buid = buidName(stem);
@@ -122,12 +147,13 @@ function sortPictures(pictures: readonly Picture[]): Sorted {
     else {
       images.push(picture);
       for (const key of imageKeys(dir, stem, buid?.base ?? null)) {
-        if (index.has(key)) ambiguous.add(key);
-        else index.set(key, picture);
+        const own = index.get(key);
+        if (own === undefined) index.set(key, [picture]);
+        else own.push(picture);
       }
     }
   }
-  return { images, masks, index, ambiguous };
+  return { images, masks, index };
 }
 
 function imageKeys(dir: string, stem: string, buid: string | null): string[] {
@@ -158,6 +184,13 @@ function maskKeys(
   return keys;
 }
 
+/** By its table, or (a partition without it) by names alone: then several patients must show, lest "SCAN_001" be taken for one. */
+function isUclm(pairs: readonly Pair[], table: boolean): boolean {
+  const patients = pairs.map((p) => uclmPatient(p.image.place.stem));
+  if (patients.includes(null)) return false;
+  return table || new Set(patients).size >= 3;
+}
+
 /** The name of the layout, for the folder's card. */
 function conventionOf(pairs: readonly Pair[], tables: readonly FileRef[]): string {
   const first = pairs[0];
@@ -165,8 +198,8 @@ function conventionOf(pairs: readonly Pair[], tables: readonly FileRef[]): strin
   const { dirs, stem } = first.image.place;
   const maskDirs = first.masks[0]?.place.dirs ?? [];
   const has = (name: string): boolean => tables.some((t) => t.path.toLowerCase().endsWith(name));
-  if (has('bus_data.csv')) return 'BUS-BRA';
-  if (has('info.csv') && /^[A-Z]{4}_\d+/.test(stem)) return 'BUS-UCLM';
+  if (has('bus_data.csv') || pairs.every((p) => isBusBra(p.image.place.stem))) return 'BUS-BRA';
+  if (isUclm(pairs, has('info.csv'))) return 'BUS-UCLM';
   if (buidName(stem) !== null) return 'BUID';
   if (/^(benign|malignant|normal) \(\d+\)$/.test(stem)) return 'BUSI';
   const role = roleDir(dirs);
@@ -174,8 +207,9 @@ function conventionOf(pairs: readonly Pair[], tables: readonly FileRef[]): strin
   if (dirs.some((d) => /^(training_set|val_set|test_set)$/.test(d))) return 'USFM';
   if (role !== null && /^imgs?$/.test(dirs[role.at] as string) && maskDirs.some((d) => /^labels?$/.test(d)))
     return 'TinyUSFM';
-  const common = (role === null ? null : `${dirs[role.at]}/`) ?? '';
-  return common === ''
-    ? 'image and mask side by side'
-    : `${common} with ${roleDir(maskDirs)?.role === 'mask' ? `${maskDirs[roleDir(maskDirs)?.at ?? 0]}/` : 'masks'}`;
+  if (role === null) return 'image and mask side by side';
+  const maskRole = roleDir(maskDirs);
+  const shown = (dir: string | undefined): string =>
+    (dir ?? '').replace(/^(trainval|train|val|test)[-_]/i, '');
+  return `${shown(dirs[role.at])}/ with ${maskRole === null ? 'masks' : `${shown(maskDirs[maskRole.at])}/`}`;
 }

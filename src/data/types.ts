@@ -99,6 +99,8 @@ export interface Dataset {
   readonly samples: readonly Sample[];
   readonly classNames: readonly string[];
   readonly foldTables: readonly FoldTable[];
+  /** Names of mask values that a folder brings along (nnU-Net's dataset.json); absent where none does, or where folders disagree. */
+  readonly labelNames?: Readonly<Record<string, string>>;
   /** From names alone; content problems are in the Report. */
   readonly problems: readonly Problem[];
   readonly ignoredFiles: number;
