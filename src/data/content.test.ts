@@ -232,6 +232,76 @@ describe('splits', () => {
     expect(byFolder.test).toHaveLength(2);
     expect(byFolder.val.length).toBeGreaterThan(0);
   });
+  it('auto: a lone test folder is not a split; a mixed set says that it goes by ratio', async () => {
+    const d = await make(12);
+    const all = (own: (i: number) => 'train' | 'test' | null): Dataset => ({
+      ...d,
+      samples: d.samples.map((s, i) => ({ ...s, ownSplit: own(i) })),
+    });
+    const lone = makeSplit(
+      all(() => 'test'),
+      base.data,
+    );
+    expect(lone.method).toBe('ratio');
+    expect(lone.train.length).toBeGreaterThan(0);
+    const mixed = makeSplit(
+      all((i) => (i < 6 ? 'train' : null)),
+      base.data,
+    );
+    expect(mixed.method).toBe('ratio');
+    expect(mixed.notes).toContain(
+      '6 of 12 samples lie in train, val or test folders; their own split is not used',
+    );
+    expect(() =>
+      makeSplit(
+        all(() => 'test'),
+        config('data.split.method=folder').data,
+      ),
+    ).toThrowError(/no sample is left to train on/);
+  });
+  it('a fold without validation takes it from train and leaves test alone', async () => {
+    const d = await make(12);
+    const assignment = Object.fromEntries(
+      d.samples.map((s, i) => [s.id, [i < 9 ? ('train' as const) : ('test' as const)]]),
+    );
+    const folds = { ...d, foldTables: [{ file: 'f.csv', folds: 1, assignment }] };
+    const split = makeSplit(folds, config('data.split.method=folds').data);
+    expect(split.val.length).toBeGreaterThan(0);
+    expect(split.train.length + split.val.length).toBe(9);
+    expect(split.test).toEqual(d.samples.slice(9).map((s) => s.id));
+  });
+  it.each([
+    ['one image per patient', 10_000],
+    ['three patients of thousands of frames', 3],
+  ])('10,000 samples split without holding the page: %s', (_, patients) => {
+    const samples = Array.from({ length: 10_000 }, (__, i) => ({
+      id: `s/${i}`,
+      folder: 's',
+      folderName: 's',
+      image: { folder: 's', path: `${i}.png`, size: 1, modified: 1 },
+      masks: [],
+      className: null,
+      group: String(i % patients),
+      ownSplit: null,
+      testOnly: false,
+    }));
+    const d: Dataset = {
+      id: '',
+      name: '',
+      folders: [],
+      samples,
+      classNames: [],
+      foldTables: [],
+      problems: [],
+      ignoredFiles: 0,
+    };
+    const facts = new Map(samples.map((s) => [s.id, { imageHash: s.id, foreground: 0.1 } as SampleFacts]));
+    const start = performance.now();
+    const split = makeSplit(d, base.data, { facts });
+    // About 50 ms alone; room for a busy machine.
+    expect(performance.now() - start).toBeLessThan(600);
+    expect(split.train.length + split.val.length + split.test.length).toBe(10_000);
+  });
 });
 
 describe('augmentation, order, batches', () => {

@@ -36,7 +36,7 @@ export function makeSplit(
   }
   const method =
     config.split.method === 'auto'
-      ? own.every((s) => s.ownSplit !== null)
+      ? own.every((s) => s.ownSplit !== null) && own.some((s) => s.ownSplit === 'train')
         ? 'folder'
         : 'ratio'
       : config.split.method;
@@ -45,10 +45,19 @@ export function makeSplit(
     method === 'folder'
       ? byFolder(own, config.split, notes, facts)
       : method === 'folds'
-        ? byFold(own, dataset, config.split, notes)
+        ? byFold(own, dataset, config.split, notes, facts)
         : byRatio(own, config.split, notes, facts);
+  const given = own.filter((s) => s.ownSplit !== null).length;
+  if (method === 'ratio' && given > 0)
+    notes.push(
+      `${given} of ${own.length} samples lie in train, val or test folders; their own split is not used`,
+    );
   if (external.length > 0) notes.push(`${external.length} samples of test-only folders`);
-  if (parts.train.length === 0) throw impossible('no sample is left to train on', 'Raise data.split.train.');
+  if (parts.train.length === 0)
+    throw impossible(
+      'no sample is left to train on',
+      method === 'ratio' ? 'Raise data.split.train.' : 'Use data.split.method=ratio.',
+    );
   return {
     method,
     seed: config.split.seed,
@@ -70,12 +79,19 @@ function impossible(what: string, hint?: string): UserError {
 function clusters(samples: readonly Sample[], byPatient: boolean, facts: SplitOptions['facts']): Sample[][] {
   const parent = new Map<string, string>();
   const find = (k: string): string => {
-    let at = k;
-    while ((parent.get(at) ?? at) !== at) at = parent.get(at) as string;
-    return at;
+    let root = k;
+    while (parent.has(root)) root = parent.get(root) as string;
+    // Shorten the way for the next: a patient of a thousand frames must not cost a million steps.
+    for (let at = k; at !== root;) {
+      const next = parent.get(at) as string;
+      parent.set(at, root);
+      at = next;
+    }
+    return root;
   };
   const join = (a: string, b: string): void => {
-    parent.set(find(a), find(b));
+    const [from, to] = [find(a), find(b)];
+    if (from !== to) parent.set(from, to);
   };
   for (const s of samples) {
     if (byPatient && s.group !== null) join(s.id, `patient ${s.folderName}/${s.group}`);
@@ -83,8 +99,14 @@ function clusters(samples: readonly Sample[], byPatient: boolean, facts: SplitOp
     if (hash !== undefined && hash !== '') join(s.id, `picture ${hash}`);
   }
   const out = new Map<string, Sample[]>();
-  for (const s of samples) out.set(find(s.id), [...(out.get(find(s.id)) ?? []), s]);
+  for (const s of samples) append(out, find(s.id), s);
   return [...out.values()];
+}
+
+function append<T>(into: Map<string, T[]>, key: string, item: T): void {
+  const own = into.get(key);
+  if (own === undefined) into.set(key, [item]);
+  else own.push(item);
 }
 
 /** Class of a cluster: its most frequent one, so that stratification can place it. */
@@ -105,7 +127,7 @@ function byRatio(
   const strata = new Map<string, Sample[][]>();
   for (const c of all) {
     const key = config.stratify ? clusterClass(c) : '';
-    strata.set(key, [...(strata.get(key) ?? []), c]);
+    append(strata, key, c);
   }
   notes.push(`ratio ${config.train} / ${config.val} / ${config.test}, seed ${config.seed}`);
   if (grouped) notes.push(`patients kept together (${all.length} groups)`);
@@ -170,20 +192,31 @@ function byFolder(
   const of = (name: SplitName): string[] => samples.filter((s) => s.ownSplit === name).map((s) => s.id);
   const parts: Parts = { train: of('train'), val: of('val'), test: of('test') };
   notes.push("the folder's own split");
-  if (parts.val.length === 0 && config.val > 0) {
-    // TN3K, nnU-Net: only train and test. Validation is cut from train; the test set stays untouched.
-    const share = config.val / (config.train + config.val);
-    const cut = byRatio(
-      samples.filter((s) => s.ownSplit === 'train'),
-      { ...config, train: 1 - share, val: share, test: 0 },
-      [],
-      facts,
-    );
-    parts.train = cut.train;
-    parts.val = cut.val;
-    notes.push(`no val folder: ${parts.val.length} of train taken, seed ${config.seed}`);
-  }
+  cutValidation(parts, samples, config, notes, facts, 'no val folder');
   return parts;
+}
+
+/** A given split without validation (TN3K, nnU-Net: train and test alone): it is cut from train; the test set stays untouched. */
+function cutValidation(
+  parts: Parts,
+  samples: readonly Sample[],
+  config: DataConfig['split'],
+  notes: string[],
+  facts: SplitOptions['facts'],
+  why: string,
+): void {
+  if (parts.val.length > 0 || config.val === 0 || parts.train.length === 0) return;
+  const share = config.val / (config.train + config.val);
+  const inTrain = new Set(parts.train);
+  const cut = byRatio(
+    samples.filter((s) => inTrain.has(s.id)),
+    { ...config, train: 1 - share, val: share, test: 0 },
+    [],
+    facts,
+  );
+  parts.train = cut.train;
+  parts.val = cut.val;
+  notes.push(`${why}: ${parts.val.length} of train taken, seed ${config.seed}`);
 }
 
 function byFold(
@@ -191,6 +224,7 @@ function byFold(
   dataset: Dataset,
   config: DataConfig['split'],
   notes: string[],
+  facts: SplitOptions['facts'],
 ): Parts {
   const table =
     config.fold_file === null
@@ -214,5 +248,6 @@ function byFold(
   }
   notes.push(`fold ${config.fold} of ${table.folds} in ${table.file}`);
   if (unassigned > 0) notes.push(`${unassigned} samples are not in the file and are not used`);
+  cutValidation(parts, samples, config, notes, facts, 'no validation in this fold');
   return parts;
 }
