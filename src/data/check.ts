@@ -1,11 +1,11 @@
 /**
  * @file Looks into one sample's files: sizes, values, what is wrong. Imports decode, formats, lib. Never throws for a bad file: that is a finding.
  */
-import { toL, toRGB } from '../formats/image';
+import { toRGB } from '../formats/image';
 import type { RasterImage } from '../formats/image.types';
 import { sha256 } from '../lib/bytes';
 import { UserError } from '../lib/errors';
-import { decodeFile, isColored, maskValues, type ReadFile } from './decode';
+import { decodeFile, isColored, maskGrey, maskValues, type ReadFile } from './decode';
 import type { Problem, ProblemKind, Sample, SampleFacts, Severity } from './types';
 
 const MAX_VALUES = 64;
@@ -16,6 +16,8 @@ interface Joined {
   readonly histogram: Map<string, number>;
   readonly foreground: Uint8Array; // 0 / 1
   readonly soft: boolean;
+  /** Pixels to which two mask files give different values. */
+  readonly overlap: number;
 }
 
 /** Decodes a sample and reports; problems of severity 'error' mean it cannot be used. */
@@ -73,6 +75,13 @@ export async function inspectSample(sample: Sample, read: ReadFile): Promise<Sam
     );
   }
   if (pixels > 0 && set === pixels) note('full-mask', 'warning', maskPath, 'every pixel is foreground');
+  if (joined.overlap > 0)
+    note(
+      'overlapping-labels',
+      'warning',
+      maskPath,
+      `${joined.overlap} pixels have different values in different mask files; the first file counts`,
+    );
   if (joined.soft)
     note(
       'soft-mask',
@@ -120,7 +129,7 @@ async function tryDecode(
 function joinMasks(masks: readonly RasterImage[]): Joined {
   const histogram = new Map<string, number>();
   const first = masks[0];
-  if (first === undefined) return { histogram, foreground: new Uint8Array(0), soft: false };
+  if (first === undefined) return { histogram, foreground: new Uint8Array(0), soft: false, overlap: 0 };
   const same = masks.filter((m) => m.width === first.width && m.height === first.height);
   const colored = same.some(isColored) && same.every((m) => m.mode !== 'P');
   const counts = new Uint32Array(256);
@@ -132,12 +141,23 @@ function joinMasks(masks: readonly RasterImage[]): Joined {
     if (n > 0) histogram.set(String(v), n);
   });
   const soft = !colored && histogram.size > SOFT_VALUES && same.every((m) => m.mode !== 'P');
+  // The edges of a JPEG mask ring: a grey of 3 is no lesion.
+  const threshold = soft || same.some((m) => m.format === 'jpeg') ? 127 : 0;
   const foreground = new Uint8Array(first.width * first.height);
+  const seen = new Int32Array(same.length > 1 ? foreground.length : 0);
+  let overlap = 0;
   for (const mask of same) {
-    const grey = mask.mode === 'P' ? maskValues(mask) : toL(mask);
-    for (let i = 0; i < foreground.length; i++) if ((grey[i] as number) > (soft ? 127 : 0)) foreground[i] = 1;
+    const grey = mask.mode === 'P' ? maskValues(mask) : maskGrey(mask);
+    for (let i = 0; i < foreground.length; i++) {
+      const v = grey[i] as number;
+      if (v <= threshold) continue;
+      foreground[i] = 1;
+      if (seen.length === 0 || threshold > 0) continue;
+      if (seen[i] === 0) seen[i] = v;
+      else if (seen[i] !== v) overlap++;
+    }
   }
-  return { histogram, foreground, soft };
+  return { histogram, foreground, soft, overlap };
 }
 
 function countColors(rgb: Uint8Array, into: Map<string, number>): void {

@@ -3,11 +3,13 @@ import { describe, expect, it } from 'vitest';
 import { configFiles } from '../config/files';
 import { resolveConfig } from '../config/resolve';
 import type { StudioConfig } from '../config/types';
+import type { RasterImage } from '../formats/image.types';
 import { writePng } from '../formats/png';
 import { augment } from './augment';
 import { assembleBatch } from './batch';
 import { inspectSample } from './check';
 import { buildDataset } from './dataset';
+import { encodeMask, maskValues } from './decode';
 import { inferLabels } from './labels';
 import { phantomFolder } from './phantom';
 import { createReader, folderReader } from './reader';
@@ -114,10 +116,10 @@ describe('inspection and report', () => {
       width: 4,
       height: 1,
       mode: 'RGB',
-      data: Uint8Array.of(0, 0, 0, 0, 255, 0, 255, 0, 0, 1, 2, 3),
+      data: Uint8Array.of(0, 0, 0, 0, 255, 0, 255, 0, 0, 0, 0, 255),
     });
     expect(await read(rgb)).toMatchObject({
-      names: ['background', 'benign', 'malignant', 'colour 1,2,3'],
+      names: ['background', 'benign', 'malignant', 'colour 0,0,255'],
       labels: [0, 1, 2, 3],
     });
     const clean = writePng({
@@ -135,6 +137,107 @@ describe('inspection and report', () => {
       palette: Uint8Array.of(0, 0, 0, 255, 255, 0, 0, 255, 0, 0, 255, 255),
     });
     expect((await read(p)).labels).toEqual([0, 1, 2, 0]);
+  });
+  it('nothing of a mask becomes background in silence', async () => {
+    const look = async (
+      masks: readonly Uint8Array[],
+      ...overrides: string[]
+    ): Promise<{ reason: string; set: number[]; problems: string[] }> => {
+      const files: Record<string, Uint8Array> = {};
+      masks.forEach((mask, n) => {
+        files[`images/${n}.png`] = grey(40, 30, (i) => (i * 7 + n) % 251);
+        files[`masks/${n}.png`] = mask;
+      });
+      const folders = [folder(files)];
+      const d = await buildDataset(folders);
+      const facts = await inspect(d, folders);
+      const { labels, reason } = inferLabels(d, facts, config(...overrides).data);
+      const reader = createReader(folders, d.samples, labels);
+      const originals = await Promise.all(d.samples.map((s) => reader.original(s.id)));
+      return {
+        reason,
+        set: originals.map((o) => o.mask.reduce((n, v) => n + (v > 0 ? 1 : 0), 0)),
+        problems: buildReport(d, facts, labels, null).problems.map((p) => `${p.severity} ${p.message}`),
+      };
+    };
+    const rgb = (at: (i: number) => readonly number[]): Uint8Array =>
+      writePng({
+        width: 40,
+        height: 30,
+        mode: 'RGB',
+        data: Uint8Array.from({ length: 3600 }, (_, i) => at(Math.floor(i / 3))[i % 3] as number),
+      });
+    const white = (i: number): number => (i < 400 ? 255 : 0);
+    // A few tinted pixels do not make a colour label (the white ones would be lost).
+    const tinted = await look([rgb((i) => (i === 7 ? [250, 255, 252] : [white(i), white(i), white(i)]))]);
+    expect(tinted).toMatchObject({ set: [400], problems: [] });
+    // 0/1 among 0/255: an error that names the file's values.
+    const mixed = await look([grey(40, 30, white), grey(40, 30, (i) => (i < 300 ? 1 : 0))]);
+    expect(mixed.problems).toEqual([
+      'error the mask holds only values up to the threshold 127 (1): all of it would be background',
+    ]);
+    const grades = await look([grey(40, 30, (i) => (i < 400 ? 255 : i < 600 ? 127 : 0))]);
+    expect(grades.problems).toEqual([
+      'warning 200 pixels of value 127 are not above the threshold 127: read as background',
+    ]);
+    // BUS-UCLM as one lesion class: red has a luma of 76.
+    const coloured = [
+      rgb((i) => (i < 400 ? [0, 255, 0] : [0, 0, 0])),
+      rgb((i) => (i < 300 ? [255, 0, 0] : [0, 0, 0])),
+    ];
+    expect(await look(coloured, 'data.label_mode=binary')).toMatchObject({ set: [400, 300], problems: [] });
+    // A black and white palette says grey, whichever comes first.
+    const inverted = writePng({
+      width: 40,
+      height: 30,
+      mode: 'P',
+      data: Uint8Array.from({ length: 1200 }, (_, i) => (i < 400 ? 0 : 1)),
+      palette: Uint8Array.of(255, 255, 255, 255, 0, 0, 0, 255),
+    });
+    expect((await look([inverted, grey(40, 30, white)])).set).toEqual([400, 400]);
+  });
+  it('16-bit label maps keep their values; 16-bit masks of 0 and 65535 are masks', () => {
+    const image = (top: number): RasterImage => ({
+      width: 4,
+      height: 1,
+      mode: 'I;16',
+      data: Uint16Array.of(0, 1, top, top),
+      format: 'png',
+    });
+    expect([...maskValues(image(2))]).toEqual([0, 1, 2, 2]);
+    expect([...maskValues(image(65535))]).toEqual([0, 0, 255, 255]);
+    const binary = {
+      names: ['background', 'lesion'],
+      encoding: { kind: 'threshold', threshold: 0 },
+    } as const;
+    expect([...encodeMask(image(2), binary, null).labels]).toEqual([0, 1, 1, 1]);
+  });
+  it('masks of one sample that contradict each other are reported', async () => {
+    const folders = [
+      folder({
+        'a.png': grey(4, 1, () => 9),
+        'a_mask_1.png': grey(4, 1, (i) => (i < 2 ? 1 : 0)),
+        'a_mask_2.png': grey(4, 1, (i) => (i === 1 || i === 2 ? 2 : 0)),
+      }),
+    ];
+    const d = await buildDataset(folders);
+    const [facts] = (await inspect(d, folders)).values();
+    expect(facts?.problems.map((p) => [p.kind, p.message.slice(0, 8)])).toEqual([
+      ['overlapping-labels', '1 pixels'],
+    ]);
+  });
+  it('label names of dataset.json are used, those that no mask holds too', async () => {
+    const folders = [
+      folder({
+        'imagesTr/a_0000.png': grey(4, 1, () => 9),
+        'labelsTr/a.png': grey(4, 1, (i) => (i === 1 ? 2 : 0)),
+        'dataset.json': new TextEncoder().encode('{"labels": {"background": 0, "cyst": 1, "tumour": 2}}'),
+      }),
+    ];
+    const d = await buildDataset(folders);
+    const { labels } = inferLabels(d, await inspect(d, folders), base.data);
+    expect(labels.names).toEqual(['background', 'cyst', 'tumour']);
+    expect(labels.encoding).toEqual({ kind: 'values', values: { '0': 0, '1': 1, '2': 2 } });
   });
   it('class mode: the lesion gets the class of its image', async () => {
     const files = {

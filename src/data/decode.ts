@@ -14,25 +14,44 @@ export async function decodeFile(file: FileRef, folderName: string, read: ReadFi
   return decodeImage(await read(file), `${folderName}/${file.path}`);
 }
 
-/** Whether a mask says anything by colour: some pixel is not grey. */
+/** Channels further apart than this are a colour; less is a tinted grey (JPEG, a resaved mask), and stays one. */
+export const MIN_CHROMA = 32;
+
+/** Whether a mask says anything by colour: some pixel is clearly not grey. */
 export function isColored(image: RasterImage): boolean {
-  if (
-    image.mode === '1' ||
-    image.mode === 'L' ||
-    image.mode === 'I;16' ||
-    image.mode === 'F' ||
-    image.mode === 'LA' ||
-    image.mode === 'LA;16'
-  )
-    return false;
+  if (image.mode !== 'P' && !image.mode.startsWith('RGB')) return false;
   const rgb = toRGB(image);
-  for (let i = 0; i < rgb.length; i += 3) if (rgb[i] !== rgb[i + 1] || rgb[i] !== rgb[i + 2]) return true;
+  for (let i = 0; i < rgb.length; i += 3) {
+    const [r, g, b] = [rgb[i] as number, rgb[i + 1] as number, rgb[i + 2] as number];
+    if (Math.max(r, g, b) - Math.min(r, g, b) > MIN_CHROMA) return true;
+  }
   return false;
 }
 
-/** What "value" means for a mask: the palette index of palette images, else the grey value. */
+/** A palette of black and white alone says grey values, not indices (index 0 may well be white). */
+function isBlackAndWhite(palette: Uint8Array | undefined): boolean {
+  if (palette === undefined) return false;
+  for (let i = 0; i < palette.length; i += 4) {
+    const [r, g, b] = [palette[i], palette[i + 1], palette[i + 2]];
+    if (r !== g || r !== b || (r !== 0 && r !== 255)) return false;
+  }
+  return true;
+}
+
+/**
+ * Grey value per pixel of a mask, as Pillow's convert('L'), except 16-bit grey: values up to 255 are kept as they are (label maps of
+ * ITK and nnU-Net; the high byte alone would empty them), larger ones lose the low byte.
+ */
+export function maskGrey(image: RasterImage): Uint8Array {
+  if (image.mode !== 'I;16') return toL(image);
+  const { data } = image;
+  for (const v of data) if (v > 255) return toL(image);
+  return Uint8Array.from(data);
+}
+
+/** What "value" means for a mask: the palette index of palette images (unless black and white), else the grey value. */
 export function maskValues(image: RasterImage): Uint8Array {
-  return image.mode === 'P' ? (image.data as Uint8Array) : toL(image);
+  return image.mode === 'P' && !isBlackAndWhite(image.palette) ? (image.data as Uint8Array) : maskGrey(image);
 }
 
 /** Label per pixel of one mask file. Pixels the encoding does not know become background; `unexpected` counts them. */
@@ -49,7 +68,7 @@ export function encodeMask(
     case 'threshold':
     case 'class': {
       const label = encoding.kind === 'threshold' ? 1 : encoding.classes.indexOf(className ?? '') + 1;
-      const grey = toL(image);
+      const grey = maskGrey(image);
       for (let i = 0; i < pixels; i++) {
         if ((grey[i] as number) <= encoding.threshold) continue;
         labels[i] = label;

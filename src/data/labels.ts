@@ -1,8 +1,9 @@
 /**
- * @file How masks are to be read: from what inspection found, or as the config says. Imports config types, lib.
+ * @file How masks are to be read: from what inspection found, or as the config says. Imports config types, decode, lib.
  */
 import type { DataConfig } from '../config/types';
 import { UserError } from '../lib/errors';
+import { MIN_CHROMA } from './decode';
 import type { Dataset, LabelSpec, SampleFacts } from './types';
 
 export interface InferredLabels {
@@ -13,6 +14,8 @@ export interface InferredLabels {
 
 /** BUS-UCLM's colours. */
 const KNOWN_COLORS: Readonly<Record<string, string>> = { '0,255,0': 'benign', '255,0,0': 'malignant' };
+/** More different colours than this are no label colours (JPEG, a photograph). */
+const MAX_COLORS = 32;
 const BINARY = ['background', 'lesion'];
 
 /**
@@ -29,6 +32,9 @@ export function inferLabels(
   for (const f of facts.values()) for (const [v, n] of f.maskValues) totals.set(v, (totals.get(v) ?? 0) + n);
   const values = [...totals.keys()];
   const colored = values.some((v) => v.includes(','));
+  const names = dataset.labelNames;
+  const named = names !== undefined && !colored && values.every((v) => Object.hasOwn(names, v));
+  if (named && (config.label_mode === 'auto' || config.label_mode === 'values')) return listed(names);
   const mode = config.label_mode === 'auto' ? automatic(values, colored) : config.label_mode;
   switch (mode) {
     case 'binary':
@@ -44,7 +50,7 @@ export function inferLabels(
 
 function automatic(values: readonly string[], colored: boolean): 'binary' | 'values' | 'colors' {
   const chromatic = values.filter(isChromatic);
-  if (colored && chromatic.length > 0 && chromatic.length <= 32) return 'colors';
+  if (colored && chromatic.length > 0 && chromatic.length <= MAX_COLORS) return 'colors';
   if (colored) return 'binary';
   const numbers = values.map(Number).filter((v) => v !== 0);
   // 0, 1, 2, ... are label indices; 0 / 1 and 0 / 255 are one label.
@@ -52,9 +58,21 @@ function automatic(values: readonly string[], colored: boolean): 'binary' | 'val
   return labelMap ? 'values' : 'binary';
 }
 
+/** Names and values as the data set's own list has them, those that no mask here holds too: the model's classes do not depend on the sample. */
+function listed(names: Readonly<Record<string, string>>): InferredLabels {
+  const values = Object.keys(names).sort((a, b) => Number(a) - Number(b));
+  return {
+    labels: {
+      names: values.map((v) => names[v] as string),
+      encoding: { kind: 'values', values: Object.fromEntries(values.map((v, i) => [v, i])) },
+    },
+    reason: `dataset.json names the mask values: ${values.map((v) => `${v} ${names[v]}`).join(', ')}.`,
+  };
+}
+
 function isChromatic(value: string): boolean {
-  const [r, g, b] = value.split(',');
-  return b !== undefined && (r !== g || g !== b);
+  const parts = value.split(',').map(Number);
+  return parts.length === 3 && Math.max(...parts) - Math.min(...parts) > MIN_CHROMA;
 }
 
 function binary(
@@ -62,6 +80,14 @@ function binary(
   colored: boolean,
   config: Pick<DataConfig, 'threshold'>,
 ): InferredLabels {
+  const chromatic = values.filter(isChromatic);
+  if (chromatic.length > 0 && chromatic.length <= MAX_COLORS) {
+    // A pure red has a luma of 76: the usual threshold would read it as background, a pure green (150) not.
+    return {
+      labels: { names: BINARY, encoding: { kind: 'threshold', threshold: 0 } },
+      reason: `The masks are coloured (${chromatic.sort().join('; ')}): every pixel that is not black is foreground.`,
+    };
+  }
   const numbers = colored ? [] : values.map(Number);
   const largest = numbers.length === 0 ? 255 : Math.max(...numbers);
   // Masks stored as 0 / 1 never exceed the usual threshold: anything above 0 is foreground.
@@ -79,10 +105,10 @@ function binary(
 
 function colors(values: readonly string[]): InferredLabels {
   const found = values.filter(isChromatic).sort();
-  if (found.length === 0 || found.length > 32) {
+  if (found.length === 0 || found.length > MAX_COLORS) {
     throw new UserError(
       'labels-unclear',
-      `data.label_mode=colors: the masks have ${found.length} colours, expected 1 to 32`,
+      `data.label_mode=colors: the masks have ${found.length} colours, expected 1 to ${MAX_COLORS}`,
       {
         subject: 'data.label_mode',
         hint: 'Use data.label_mode=binary.',

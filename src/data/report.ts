@@ -180,36 +180,73 @@ function unexpectedValues(
   if (labels === null) return [];
   const out: Problem[] = [];
   for (const s of samples) {
-    const bad = (facts.get(s.id)?.maskValues ?? []).filter(([v]) => labelOfValue(v, labels) === null);
+    const own = facts.get(s.id);
+    if (own === undefined) continue;
+    const note = (severity: Problem['severity'], files: readonly string[], message: string): void => {
+      out.push({ kind: 'unexpected-values', severity, files, sampleIds: [s.id], message });
+    };
+    const masks = s.masks.map((m) => `${s.folderName}/${m.path}`);
+    const bad = own.maskValues.filter(([v]) => labelOfValue(v, labels) === null);
     const pixels = bad.reduce((n, [, count]) => n + count, 0);
     if (pixels > 0) {
-      out.push({
-        kind: 'unexpected-values',
-        severity: 'warning',
-        files: s.masks.map((m) => `${s.folderName}/${m.path}`),
-        sampleIds: [s.id],
-        message: `${pixels} pixels with values the mask reading does not know (${bad
-          .slice(0, 5)
-          .map(([v]) => v)
-          .join('; ')}): read as background`,
-      });
+      const values = bad.slice(0, 5).map(([v]) => v);
+      note(
+        'warning',
+        masks,
+        `${pixels} pixels with values the mask reading does not know (${values.join('; ')}): read as background`,
+      );
     }
+    const lost = lostForeground(own, labels);
+    if (lost !== null) note(lost.severity, masks, lost.message);
     const { encoding } = labels;
-    const classless =
-      encoding.kind === 'class' &&
-      !encoding.classes.includes(s.className ?? '') &&
-      (facts.get(s.id)?.foreground ?? 0) > 0;
-    if (classless) {
-      out.push({
-        kind: 'unexpected-values',
-        severity: 'error',
-        files: [`${s.folderName}/${s.image.path}`],
-        sampleIds: [s.id],
-        message: `foreground, but its class (${s.className ?? 'unknown'}) has no label`,
-      });
+    if (encoding.kind === 'class' && !encoding.classes.includes(s.className ?? '') && own.foreground > 0) {
+      note(
+        'error',
+        [`${s.folderName}/${s.image.path}`],
+        `foreground, but its class (${s.className ?? 'unknown'}) has no label`,
+      );
     }
   }
   return out;
+}
+
+/**
+ * What a threshold does to a mask of several values: all of it background is an error (a 0/1 folder among 0/255 ones would train as
+ * empty), part of it worth a look. Soft and JPEG masks are meant to be cut.
+ */
+function lostForeground(
+  own: SampleFacts,
+  labels: LabelSpec,
+): { readonly severity: Problem['severity']; readonly message: string } | null {
+  const { encoding } = labels;
+  if (own.soft || own.foreground === 0 || own.problems.some((p) => p.kind === 'lossy-mask')) return null;
+  if (encoding.kind !== 'threshold' && encoding.kind !== 'class') return null;
+  const set = own.maskValues
+    .map(([v, n]) => [v.includes(',') ? greyOf(v) : Number(v), n] as const)
+    .filter(([v]) => v > 0);
+  const below = set.filter(([v]) => v <= encoding.threshold);
+  if (below.length === 0) return null;
+  const values = below
+    .slice(0, 5)
+    .map(([v]) => v)
+    .sort((a, b) => a - b)
+    .join(', ');
+  const pixels = below.reduce((n, [, count]) => n + count, 0);
+  return below.length === set.length
+    ? {
+        severity: 'error',
+        message: `the mask holds only values up to the threshold ${encoding.threshold} (${values}): all of it would be background`,
+      }
+    : {
+        severity: 'warning',
+        message: `${pixels} pixels of value ${values} are not above the threshold ${encoding.threshold}: read as background`,
+      };
+}
+
+function append<T>(into: Map<string, T[]>, key: string, item: T): void {
+  const own = into.get(key);
+  if (own === undefined) into.set(key, [item]);
+  else own.push(item);
 }
 
 /** Images with equal pixels. Across classes or splits it is worse: a contradiction, a leak. */
@@ -221,7 +258,7 @@ function duplicates(
   const byHash = new Map<string, Sample[]>();
   for (const s of samples) {
     const hash = facts.get(s.id)?.imageHash ?? '';
-    if (hash !== '') byHash.set(hash, [...(byHash.get(hash) ?? []), s]);
+    if (hash !== '') append(byHash, hash, s);
   }
   const where = splitLookup(split);
   const out: Problem[] = [];
@@ -265,7 +302,7 @@ function patientsAcross(samples: readonly Sample[], split: Split | null): Proble
   for (const s of samples) {
     if (s.group === null || !where.has(s.id)) continue;
     const key = `${s.folderName}/${s.group}`;
-    byPatient.set(key, [...(byPatient.get(key) ?? []), s]);
+    append(byPatient, key, s);
   }
   const out: Problem[] = [];
   for (const [patient, own] of byPatient) {
