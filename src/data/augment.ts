@@ -59,20 +59,23 @@ function flipped({ size, image, mask }: Picture, horizontally: boolean): Picture
   return { size, image: outImage, mask: outMask };
 }
 
-/** Pillow's rotate(angle, NEAREST, fill 0): counter-clockwise degrees about the centre. */
-function rotated({ size, image, mask }: Picture, degrees: number): Picture {
-  const angle = (-degrees * Math.PI) / 180;
-  const cos = Math.cos(angle);
-  const sin = Math.sin(angle);
+/**
+ * Pillow's rotate(degrees, NEAREST, fill 0), counter-clockwise about the centre, byte for byte: Pillow steps through the source in
+ * 16.16 fixed point, which at some pixels rounds to a neighbour of the exact position.
+ */
+export function rotated({ size, image, mask }: Picture, degrees: number): Picture {
+  const angle = (-(((degrees % 360) + 360) % 360) * Math.PI) / 180;
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)];
   const center = size / 2;
+  const fixed = (v: number): number => Math.floor(v * 65536 + 0.5);
+  const [stepX, stepY] = [fixed(cos), fixed(-sin)]; // along a row; down a column the source moves by (sin, cos)
+  let rowX = fixed(center - cos * center - sin * center + 0.5 * (cos + sin));
+  let rowY = fixed(center + sin * center - cos * center + 0.5 * (cos - sin));
   const outImage = new Uint8Array(image.length);
   const outMask = new Uint8Array(mask.length);
-  for (let y = 0; y < size; y++) {
-    for (let x = 0; x < size; x++) {
-      const dx = x + 0.5 - center;
-      const dy = y + 0.5 - center;
-      const fx = Math.floor(cos * dx + sin * dy + center);
-      const fy = Math.floor(-sin * dx + cos * dy + center);
+  for (let y = 0; y < size; y++, rowX += fixed(sin), rowY += fixed(cos)) {
+    for (let x = 0, atX = rowX, atY = rowY; x < size; x++, atX += stepX, atY += stepY) {
+      const [fx, fy] = [atX >> 16, atY >> 16];
       if (fx < 0 || fy < 0 || fx >= size || fy >= size) continue;
       const from = fy * size + fx;
       const to = y * size + x;
@@ -84,7 +87,7 @@ function rotated({ size, image, mask }: Picture, degrees: number): Picture {
 }
 
 /** floor(255 (x / 255)^(1 / gamma)). */
-function gammaCorrected(image: Uint8Array, gamma: number): Uint8Array {
+export function gammaCorrected(image: Uint8Array, gamma: number): Uint8Array {
   const table = new Uint8Array(256);
   for (let v = 0; v < 256; v++) table[v] = Math.floor(255 * (v / 255) ** (1 / gamma));
   return image.map((v) => table[v] as number);
@@ -119,7 +122,7 @@ function crop(
 }
 
 /** torchvision's adjust_contrast on 8-bit RGB (Pillow's blend): mean + f (x - mean), mean of Pillow's grey image rounded. */
-function contrasted(image: Uint8Array, factor: number): Uint8Array {
+export function contrasted(image: Uint8Array, factor: number): Uint8Array {
   let sum = 0;
   for (let i = 0; i < image.length; i += 3) {
     sum +=
@@ -131,6 +134,10 @@ function contrasted(image: Uint8Array, factor: number): Uint8Array {
   }
   const mean = Math.trunc((sum * 3) / image.length + 0.5);
   const table = new Uint8Array(256);
-  for (let v = 0; v < 256; v++) table[v] = Math.max(0, Math.min(255, Math.trunc(mean + factor * (v - mean))));
+  const f = Math.fround(factor); // Pillow blends in float32
+  for (let v = 0; v < 256; v++) {
+    const blended = Math.fround(mean + Math.fround(f * (v - mean)));
+    table[v] = Math.max(0, Math.min(255, Math.trunc(blended)));
+  }
   return image.map((v) => table[v] as number);
 }

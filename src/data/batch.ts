@@ -13,8 +13,10 @@ function lookup(normalization: 'imagenet' | 'min_max'): Float32Array {
   for (let c = 0; c < 3; c++) {
     for (let v = 0; v < 256; v++) {
       const x = Math.fround(v / 255);
-      table[c * 256 + v] =
-        normalization === 'min_max' ? x : (x - (IMAGENET_MEAN[c] as number)) / (IMAGENET_STD[c] as number);
+      // torchvision subtracts and divides in float32.
+      const mean = Math.fround(IMAGENET_MEAN[c] as number);
+      const std = Math.fround(IMAGENET_STD[c] as number);
+      table[c * 256 + v] = normalization === 'min_max' ? x : Math.fround(x - mean) / std;
     }
   }
   return table;
