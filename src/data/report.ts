@@ -68,7 +68,7 @@ export function buildReport(
     problems: [
       ...dataset.problems,
       ...known.flatMap((f) => f.problems),
-      ...unexpectedValues(dataset.samples, facts, labels),
+      ...labelProblems(dataset.samples, facts, labels),
       ...duplicates(dataset.samples, facts, split),
       ...patientsAcross(dataset.samples, split),
     ],
@@ -172,7 +172,8 @@ function valueRows(facts: readonly SampleFacts[], labels: LabelSpec | null): Rep
     }));
 }
 
-function unexpectedValues(
+/** Masks that the chosen reading does not fit: unknown values, foreground lost to a threshold, a class without a label. */
+export function labelProblems(
   samples: readonly Sample[],
   facts: ReadonlyMap<string, SampleFacts>,
   labels: LabelSpec | null,

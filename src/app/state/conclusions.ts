@@ -4,9 +4,9 @@
  */
 import type { DataConfig } from '../../config/types';
 import { inferLabels } from '../../data/labels';
-import { buildReport } from '../../data/report';
+import { buildReport, labelProblems } from '../../data/report';
 import { makeSplit } from '../../data/split';
-import type { Dataset, SampleFacts, Split } from '../../data/types';
+import type { Dataset, Problem, SampleFacts, Split } from '../../data/types';
 import { yieldToEventLoop } from '../../lib/async';
 import { toPlainError } from '../../lib/errors';
 import type { DatasetState } from './types';
@@ -34,7 +34,10 @@ export async function* conclusions(
   let split: Split | null = null;
   if (labels) {
     try {
-      const unusable = config.on_problem === 'exclude' ? errorSamples(facts) : [];
+      const unusable =
+        config.on_problem === 'exclude'
+          ? errorSamples(facts, labelProblems(dataset.samples, facts, labels))
+          : [];
       const left = new Set([...excluded, ...config.exclude, ...unusable]);
       split = makeSplit(dataset, config, { excluded: left, facts });
       yield { split, splitError: null };
@@ -46,9 +49,9 @@ export async function* conclusions(
   yield { report: buildReport(dataset, facts, labels, split) };
 }
 
-/** Samples that cannot be decoded or whose mask does not fit. */
-function errorSamples(facts: ReadonlyMap<string, SampleFacts>): string[] {
-  const out: string[] = [];
+/** Samples that cannot be decoded, whose mask does not fit, or whose foreground the labels would lose. */
+function errorSamples(facts: ReadonlyMap<string, SampleFacts>, reading: readonly Problem[]): string[] {
+  const out = reading.filter((p) => p.severity === 'error').flatMap((p) => p.sampleIds);
   for (const { id, problems } of facts.values()) {
     if (problems.some((problem) => problem.severity === 'error')) out.push(id);
   }
