@@ -146,7 +146,7 @@ function byRatio(
 const leftOut = (config: DataConfig['split']): string[] =>
   config.val === 0 ? ['no validation: the last epoch counts as best'] : [];
 
-/** Each cluster goes where most is missing against the shares. */
+/** Each cluster goes where most samples are missing against the shares. */
 function distribute(list: readonly Sample[][], config: DataConfig['split'], parts: Parts): void {
   const total = list.reduce((n, c) => n + c.length, 0);
   const have: Record<SplitName, number> = { train: 0, val: 0, test: 0 };
@@ -154,7 +154,7 @@ function distribute(list: readonly Sample[][], config: DataConfig['split'], part
     const missing = (name: SplitName): number => config[name] * total - have[name];
     const order = (['train', 'val', 'test'] as const)
       .filter((n) => config[n] > 0)
-      .sort((a, b) => missing(b) / config[b] - missing(a) / config[a] || missing(b) - missing(a));
+      .sort((a, b) => missing(b) - missing(a));
     const target = order[0] ?? 'train';
     have[target] += cluster.length;
     parts[target].push(...cluster.map((s) => s.id));

@@ -62,6 +62,9 @@ function rowsOf(curves: readonly Curve[], smoothing: number, log: boolean): { ro
   return { rows: [...byX.values()].sort((a, b) => (a['x'] as number) - (b['x'] as number)), hidden };
 }
 
+/** Axis ticks: three digits are enough to tell them apart and fit. */
+const tick = (v: number): string => compact(Number(v.toPrecision(3)));
+
 /** "validation Dice rose from 0.41 to 0.86". */
 function summaryOf(curves: readonly Curve[]): string {
   return curves
@@ -222,7 +225,13 @@ export function Chart({
                 <XAxis
                   dataKey="x"
                   type="number"
-                  domain={['dataMin', 'dataMax']}
+                  domain={
+                    xLabel === 'epoch'
+                      ? [(low: number) => Math.floor(low), (high: number) => Math.ceil(high)]
+                      : ['dataMin', 'dataMax']
+                  }
+                  allowDecimals={false}
+                  tickCount={7}
                   tickFormatter={compact}
                   tick={{ fontSize: 11, fill: 'var(--text-2)' }}
                   stroke="var(--line-strong)"
@@ -239,7 +248,7 @@ export function Chart({
                   scale={log ? 'log' : 'linear'}
                   domain={log ? ['auto', 'auto'] : [...domain]}
                   allowDataOverflow={log}
-                  tickFormatter={compact}
+                  tickFormatter={tick}
                   tick={{ fontSize: 11, fill: 'var(--text-2)' }}
                   stroke="var(--line-strong)"
                   width={52}

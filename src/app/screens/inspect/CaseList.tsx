@@ -62,7 +62,7 @@ export function CaseList(): ReactNode {
           Case, {worst ? 'worst first ↓' : 'best first ↑'}
         </button>
         <span className="small muted">Dice</span>
-        <span className="small muted">{second === 'dice' ? 'HD95' : definitions[second].title}</span>
+        <span className="small muted">{definitions[second].title}</span>
       </div>
       <div
         className="case-list"

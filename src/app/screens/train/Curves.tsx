@@ -9,6 +9,51 @@ const Chart = lazy(() => import('../../components/chart/Chart').then((m) => ({ d
 
 type Axis = 'step' | 'epoch' | 'time';
 
+/** The four charts' curves over the chosen axis. */
+function curvesOf(
+  series: LiveSeries,
+  best: { readonly epoch: number; readonly dice: number } | null,
+  axis: Axis,
+) {
+  const { steps, epochs } = series;
+  const stepX: number[] = [];
+  let seconds = 0;
+  for (const s of steps) {
+    seconds += s.stepMs / 1000;
+    stepX.push(axis === 'step' ? s.step : axis === 'epoch' ? s.epoch - 1 + s.batch / s.batches : seconds);
+  }
+  let elapsed = 0;
+  const epochX = epochs.map((e) => {
+    elapsed += e.metrics['time/epoch_s'] ?? 0;
+    return axis === 'step' ? e.step : axis === 'epoch' ? e.epoch : elapsed;
+  });
+  const ofSteps = (pick: (s: LiveSeries['steps'][number]) => number): Point[] =>
+    steps.map((s, i) => ({ x: stepX[i] as number, y: pick(s) }));
+  const ofEpochs = (key: string): Point[] =>
+    epochs.map((e, i) => ({ x: epochX[i] as number, y: e.metrics[key] ?? Number.NaN }));
+  const bestAt = epochs.findIndex((e) => e.epoch === best?.epoch);
+  return {
+    loss: [
+      { name: 'train loss', color: 'var(--run-1)', points: ofSteps((s) => s.loss) },
+      { name: 'validation loss', color: 'var(--run-2)', points: ofEpochs('val/loss') },
+    ],
+    dice: [
+      { name: 'validation Dice', color: 'var(--run-3)', points: ofEpochs('val/dice') },
+      { name: 'validation IoU', color: 'var(--run-4)', points: ofEpochs('val/iou') },
+    ],
+    lr: [{ name: 'learning rate', color: 'var(--run-1)', points: ofSteps((s) => s.lr) }],
+    time: [{ name: 'step time', color: 'var(--run-5)', points: ofSteps((s) => s.stepMs) }],
+    best:
+      best === null || bestAt < 0
+        ? null
+        : {
+            x: epochX[bestAt] as number,
+            y: best.dice,
+            text: `best ${best.dice.toFixed(3)} @ ${best.epoch}`,
+          },
+  };
+}
+
 export function Curves({
   series,
   best,
@@ -18,47 +63,8 @@ export function Curves({
 }): ReactNode {
   const [smoothing, setSmoothing] = useState(0.6);
   const [axis, setAxis] = useState<Axis>('epoch');
-  const data = useMemo(() => {
-    // `version` tells that the arrays grew; they are the same objects.
-    const { steps, epochs, version } = series;
-    void version;
-    const stepX: number[] = [];
-    let seconds = 0;
-    for (const s of steps) {
-      seconds += s.stepMs / 1000;
-      stepX.push(axis === 'step' ? s.step : axis === 'epoch' ? s.epoch - 1 + s.batch / s.batches : seconds);
-    }
-    let elapsed = 0;
-    const epochX = epochs.map((e) => {
-      elapsed += e.metrics['time/epoch_s'] ?? 0;
-      return axis === 'step' ? e.step : axis === 'epoch' ? e.epoch : elapsed;
-    });
-    const ofSteps = (pick: (s: LiveSeries['steps'][number]) => number): Point[] =>
-      steps.map((s, i) => ({ x: stepX[i] as number, y: pick(s) }));
-    const ofEpochs = (key: string): Point[] =>
-      epochs.map((e, i) => ({ x: epochX[i] as number, y: e.metrics[key] ?? Number.NaN }));
-    const bestAt = epochs.findIndex((e) => e.epoch === best?.epoch);
-    return {
-      loss: [
-        { name: 'train loss', color: 'var(--run-1)', points: ofSteps((s) => s.loss) },
-        { name: 'validation loss', color: 'var(--run-2)', points: ofEpochs('val/loss') },
-      ],
-      dice: [
-        { name: 'validation Dice', color: 'var(--run-3)', points: ofEpochs('val/dice') },
-        { name: 'validation IoU', color: 'var(--run-4)', points: ofEpochs('val/iou') },
-      ],
-      lr: [{ name: 'learning rate', color: 'var(--run-1)', points: ofSteps((s) => s.lr) }],
-      time: [{ name: 'step time', color: 'var(--run-5)', points: ofSteps((s) => s.stepMs) }],
-      best:
-        best === null || bestAt < 0
-          ? null
-          : {
-              x: epochX[bestAt] as number,
-              y: best.dice,
-              text: `best ${best.dice.toFixed(3)} @ ${best.epoch}`,
-            },
-    };
-  }, [series, best, axis]);
+  // `series` is a new object whenever its arrays grew.
+  const data = useMemo(() => curvesOf(series, best, axis), [series, best, axis]);
   const label = axis === 'time' ? 'seconds' : axis;
   return (
     <div className="stack tight">
