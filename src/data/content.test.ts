@@ -176,6 +176,17 @@ describe('inspection and report', () => {
     expect(grades.problems).toEqual([
       'warning 200 pixels of value 127 are not above the threshold 127: read as background',
     ]);
+    // Beside soft masks the same is a sliver of an edge: a look if all of it goes, nothing if some stays.
+    const soft = grey(40, 30, (i) => Math.min(255, Math.floor(i / 4)));
+    const slivers = await look([
+      soft,
+      grey(40, 30, (i) => (i < 9 ? 60 : 0)),
+      grey(40, 30, (i) => (i < 9 ? 60 : i < 400 ? 255 : 0)),
+    ]);
+    expect(slivers.problems).toEqual([
+      'warning 256 grey values: soft edges; a threshold decides',
+      'warning the mask holds only values up to the threshold 127 (60): all of it would be background',
+    ]);
     // BUS-UCLM as one lesion class: red has a luma of 76.
     const coloured = [
       rgb((i) => (i < 400 ? [0, 255, 0] : [0, 0, 0])),

@@ -84,7 +84,8 @@ function withUniqueNames(folders: readonly Folder[]): Folder[] {
     let name = folder.name;
     for (let n = 2; taken.has(name.normalize('NFC')); n++) name = `${folder.name} (${n})`;
     taken.add(name.normalize('NFC'));
-    return { ...folder, name, read: (path) => folder.read(path) };
+    const { id, testOnly, files } = folder;
+    return { id, name, testOnly, files, read: (path) => folder.read(path) };
   });
 }
 

@@ -180,6 +180,8 @@ export function labelProblems(
 ): Problem[] {
   if (labels === null) return [];
   const out: Problem[] = [];
+  // In a folder of soft masks the few-valued ones are soft as well: crops that hold a sliver of an edge.
+  const softFolders = new Set(samples.filter((s) => facts.get(s.id)?.soft === true).map((s) => s.folder));
   for (const s of samples) {
     const own = facts.get(s.id);
     if (own === undefined) continue;
@@ -197,7 +199,7 @@ export function labelProblems(
         `${pixels} pixels with values the mask reading does not know (${values.join('; ')}): read as background`,
       );
     }
-    const lost = lostForeground(own, labels);
+    const lost = lostForeground(own, labels, softFolders.has(s.folder));
     if (lost !== null) note(lost.severity, masks, lost.message);
     const { encoding } = labels;
     if (encoding.kind === 'class' && !encoding.classes.includes(s.className ?? '') && own.foreground > 0) {
@@ -218,6 +220,7 @@ export function labelProblems(
 function lostForeground(
   own: SampleFacts,
   labels: LabelSpec,
+  softFolder: boolean,
 ): { readonly severity: Problem['severity']; readonly message: string } | null {
   const { encoding } = labels;
   if (own.soft || own.foreground === 0 || own.problems.some((p) => p.kind === 'lossy-mask')) return null;
@@ -233,9 +236,11 @@ function lostForeground(
     .sort((a, b) => a - b)
     .join(', ');
   const pixels = below.reduce((n, [, count]) => n + count, 0);
-  return below.length === set.length
+  const all = below.length === set.length;
+  if (softFolder && !all) return null;
+  return all
     ? {
-        severity: 'error',
+        severity: softFolder ? 'warning' : 'error',
         message: `the mask holds only values up to the threshold ${encoding.threshold} (${values}): all of it would be background`,
       }
     : {
