@@ -1,5 +1,14 @@
-import { execFile } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -24,6 +33,24 @@ function studio(...args: string[]): Promise<Result> {
         resolve({ code: error === null ? 0 : Number(error.code ?? 1), stdout, stderr });
       },
     );
+  });
+}
+
+/** As `studio`, interrupted (SIGINT) as soon as its output matches. */
+function interrupted(args: string[], when: RegExp): Promise<Result> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, ['src/cli/studio.mjs', ...args]);
+    let stdout = '';
+    let stderr = '';
+    let sent = false;
+    child.stdout.on('data', (chunk: Buffer) => {
+      stdout += chunk.toString();
+      if (sent || !when.test(stdout)) return;
+      sent = true;
+      child.kill('SIGINT');
+    });
+    child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+    child.on('close', (code) => resolve({ code: code ?? 1, stdout, stderr }));
   });
 }
 
@@ -72,37 +99,40 @@ describe('npm run studio', () => {
     }
     expect(read('straight', 'metrics.csv').split('\n')[0]).toMatch(/^step,epoch,train\/loss/);
   });
-  it('resume=true after one epoch equals the straight run, byte for byte', async () => {
-    // One epoch of a two-epoch plan: interrupted by a limit of steps is a signal; here the checkpoint of epoch 1 is what is resumed.
-    const first = await studio(
-      'train',
-      ...TINY,
-      'training.num_epochs=1',
-      'lr_scheduler.name=constant',
-      `output_dir=${at('resumed')}`,
-    );
-    expect(first.code).toBe(0);
-    const second = await studio(
-      'train',
-      ...TINY,
-      'training.num_epochs=2',
-      'lr_scheduler.name=constant',
-      `output_dir=${at('resumed')}`,
-      'resume=true',
-    );
+  it('Ctrl-C keeps a checkpoint; resume=true gives the straight run, byte for byte', async () => {
+    const command = ['train', ...TINY, 'training.num_epochs=2', `output_dir=${at('resumed')}`];
+    const stopped = await interrupted(command, /epoch 1\/2/);
+    expect(stopped.code).toBe(130);
+    expect(stopped.stdout).toMatch(/resume=true/);
+    expect(read('resumed', 'metrics.csv').trim().split('\n')).toHaveLength(2);
+    const second = await studio(...command, 'resume=true');
+    expect(second.stderr).toBe('');
     expect(second.stdout).toMatch(/Resuming after epoch 1/);
     expect(second.code).toBe(0);
-    const whole = await studio(
-      'train',
-      ...TINY,
-      'training.num_epochs=2',
-      'lr_scheduler.name=constant',
-      `output_dir=${at('whole')}`,
+    expect(withoutTimes(read('resumed', 'metrics.csv'))).toEqual(
+      withoutTimes(read('straight', 'metrics.csv')),
     );
-    expect(whole.code).toBe(0);
-    expect(withoutTimes(read('resumed', 'metrics.csv'))).toEqual(withoutTimes(read('whole', 'metrics.csv')));
-    // The weights' metadata names the output folder: compare the tests instead, which use every weight.
-    expect(read('resumed', 'cases.csv')).toBe(read('whole', 'cases.csv'));
+    expect(read('resumed', 'training.log')).toMatch(/epoch 1\/2[^]*epoch 2\/2/);
+    expect(read('resumed', 'cases.csv')).toBe(read('straight', 'cases.csv'));
+    const weights = ['resumed', 'straight'].map((run) =>
+      readFileSync(at(`${run}/checkpoints/best.safetensors`)),
+    );
+    expect(weights[0]?.equals(weights[1] as Buffer)).toBe(true);
+  });
+  it('passes over a damaged checkpoint; moves an earlier run aside', async () => {
+    cpSync(at('straight'), at('damaged'), { recursive: true });
+    const root = at('damaged/checkpoints/resume');
+    const newest = readdirSync(root).sort().at(-1) as string;
+    writeFileSync(path.join(root, newest, 'manifest.json'), '{"cut off');
+    const command = ['train', ...TINY, 'training.num_epochs=2', `output_dir=${at('damaged')}`];
+    const resumed = await studio(...command, 'resume=true');
+    expect(resumed.stdout).toMatch(/Resuming after epoch 1/);
+    expect(resumed.code).toBe(0);
+    const again = await studio(...command);
+    expect(again.stdout).toMatch(/held a run already: it was moved to/);
+    expect(again.code).toBe(0);
+    expect(readdirSync(at('damaged/earlier'))).toHaveLength(1);
+    expect(read('damaged', 'cases.csv')).toBe(read('straight', 'cases.csv'));
   });
   it('test: the exported file gives the same numbers; metrics agree with them', async () => {
     const result = await studio(
@@ -144,7 +174,12 @@ describe('npm run studio', () => {
     [['train', 'data=folder', 'data.root=/nowhere'], /data\.root=\/nowhere: there is no such folder/],
     [['train'], /data\.root is missing/],
     [['test', 'checkpoint=/nowhere.pth', 'data=phantom'], /there is no such file/],
+    [['test', 'checkpoint=src', 'data=phantom'], /is a folder, not a file/],
+    [['train', ...TINY, 'output_dir=package.json/out'], /is a file, not a folder/],
+    [['train', 'data=phantom', 'resume=true', 'output_dir=/nowhere'], /has no checkpoint/],
     [['verify', '/nowhere'], /there is no such folder/],
+    [['verify', 'public/cases', 'hardware.backend=cuda'], /hardware\.backend="cuda": expected one of auto, webgpu, wasm/],
+    [['metrics', 'pred_dir=src', 'gt_dir=/nowhere', 'output=x.csv'], /gt_dir=\/nowhere/],
   ])('%j: one clear line, exit code 2', async (args, message) => {
     const result = await studio(...args);
     expect(result.code).toBe(2);

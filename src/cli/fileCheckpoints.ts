@@ -37,6 +37,17 @@ function writeSynced(file: string, bytes: Uint8Array | string): void {
   }
 }
 
+/** Makes names in a folder durable; Windows cannot and need not. */
+function syncFolder(folder: string): void {
+  if (process.platform === 'win32') return;
+  const fd = openSync(folder, 'r');
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 export class FileCheckpoints implements CheckpointSink {
   private readonly root: string;
 
@@ -72,7 +83,11 @@ export class FileCheckpoints implements CheckpointSink {
     parts.forEach((p, i) => writeSynced(path.join(temporary, `part-${i}.bin`), p));
     const stored: Stored = { info, manifest, parts: described };
     writeSynced(path.join(temporary, 'manifest.json'), JSON.stringify(stored));
-    for (const d of described) {
+    const written = [
+      ...described,
+      { file: 'manifest.json', sha256: hash(new TextEncoder().encode(JSON.stringify(stored))) },
+    ];
+    for (const d of written) {
       if (hash(readFileSync(path.join(temporary, d.file))) !== d.sha256) {
         throw new UserError(
           'checkpoint-corrupt',
@@ -83,16 +98,30 @@ export class FileCheckpoints implements CheckpointSink {
     }
     const target = path.join(this.root, id);
     rmSync(target, { recursive: true, force: true });
+    syncFolder(temporary);
     renameSync(temporary, target);
+    syncFolder(this.root);
     this.prune();
     return info;
   }
 
-  /** Newest first. */
+  /** Whether the folder of a run holds any checkpoint, whole or not. */
+  static exist(outputDir: string): boolean {
+    const root = path.join(outputDir, 'checkpoints', 'resume');
+    return existsSync(root) && readdirSync(root).some((n) => !n.startsWith('.tmp-'));
+  }
+
+  /** Newest first; one whose manifest cannot be read is none. */
   list(): CheckpointInfo[] {
     return readdirSync(this.root)
-      .filter((n) => !n.startsWith('.tmp-') && existsSync(path.join(this.root, n, 'manifest.json')))
-      .map((n) => this.stored(n).info)
+      .filter((n) => !n.startsWith('.tmp-'))
+      .flatMap((n) => {
+        try {
+          return [this.stored(n).info];
+        } catch {
+          return [];
+        }
+      })
       .sort((a, b) => b.step - a.step || b.epoch - a.epoch || b.savedAt - a.savedAt);
   }
 

@@ -5,7 +5,6 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseOverride } from '../../config/overrides';
 import type { MetricConvention } from '../../config/types';
-import { isJunk, kindOf, placeOf, withoutMaskSuffix } from '../../data/names';
 import type { Folder } from '../../data/types';
 import { decodeImage, toL } from '../../formats/image';
 import { stringifyCsv } from '../../formats/csv';
@@ -14,21 +13,9 @@ import { caseMetrics, metricNames, type CaseMetrics } from '../../metrics/caseMe
 import { summarize } from '../../metrics/summary';
 import { bar, say, summaryTable } from '../console';
 import { openNodeFolder } from '../nodeFolder';
+import { pairMasks } from './pairMasks';
 
 const KEYS = ['pred_dir', 'gt_dir', 'output', 'convention'];
-
-/** Masks by name: the stem without a mask suffix, so that "a.png" finds "a_mask.png". */
-function masksOf(folder: Folder): Map<string, string> {
-  const out = new Map<string, string>();
-  for (const f of folder.files) {
-    const place = placeOf(f.path);
-    if (isJunk(f.path) || kindOf(place) !== 'picture') continue;
-    const key = withoutMaskSuffix(place.stem) ?? place.stem;
-    // Equal names in subfolders are told apart by their folders.
-    out.set(out.has(key) ? [...place.dirs, key].join('/') : key, f.path);
-  }
-  return out;
-}
 
 async function readMask(
   folder: Folder,
@@ -37,6 +24,19 @@ async function readMask(
   const image = await decodeImage(await folder.read(file), `${folder.name}/${file}`);
   const labels = image.mode === 'P' ? (image.data as Uint8Array) : toL(image);
   return { labels, width: image.width, height: image.height };
+}
+
+/** Several masks of one image (instances): the largest value of each pixel. */
+async function readMasks(folder: Folder, files: readonly string[]): ReturnType<typeof readMask> {
+  const [first = '', ...more] = files;
+  const joined = await readMask(folder, first);
+  for (const file of more) {
+    const next = await readMask(folder, file);
+    if (next.width !== joined.width || next.height !== joined.height)
+      throw new UserError('mask-size', `${file} has another size than ${first}`, { subject: file });
+    joined.labels = joined.labels.map((v, i) => Math.max(v, next.labels[i] ?? 0));
+  }
+  return joined;
 }
 
 /** 0/255 (and soft) masks become 0/1; label maps stay. */
@@ -69,26 +69,28 @@ export async function metrics(args: readonly string[]): Promise<number> {
     });
   const prediction = await openNodeFolder(need('pred_dir'), false, 'pred_dir');
   const truth = await openNodeFolder(need('gt_dir'), false, 'gt_dir');
-  const predictions = masksOf(prediction);
-  const truths = masksOf(truth);
-  const names = [...predictions.keys()].filter((k) => truths.has(k)).sort();
-  if (names.length === 0)
-    throw new UserError('no-pairs', `No name occurs in both ${prediction.name} and ${truth.name}`, {
+  const { pairs: named, alone } = pairMasks(
+    prediction.files.map((f) => f.path),
+    truth.files.map((f) => f.path),
+  );
+  if (named.length === 0)
+    throw new UserError('no-pairs', `No name occurs once in both ${prediction.name} and ${truth.name}`, {
       subject: 'pred_dir',
     });
-  const alone = predictions.size + truths.size - 2 * names.length;
-  if (alone > 0) say(`${alone} files have no counterpart and are not compared`);
-  const pairs: { name: string; p: Uint8Array; t: Uint8Array; width: number; height: number }[] = [];
-  for (const [i, name] of names.entries()) {
-    const p = await readMask(prediction, predictions.get(name) as string);
-    const t = await readMask(truth, truths.get(name) as string);
+  if (alone.length > 0)
+    say(`${alone.length} files have no counterpart and are not compared, e.g. ${alone[0]}`);
+  const names = named.map((n) => n.name);
+  const pairs: { p: Uint8Array; t: Uint8Array; width: number; height: number }[] = [];
+  for (const [i, { name, first, second }] of named.entries()) {
+    const p = await readMasks(prediction, first.files);
+    const t = await readMasks(truth, second.files);
     if (p.width !== t.width || p.height !== t.height)
       throw new UserError(
         'mask-size',
         `${name}: prediction ${p.width} x ${p.height}, ground truth ${t.width} x ${t.height}`,
         { subject: name, hint: 'Both must have one size; nothing is resized.' },
       );
-    pairs.push({ name, p: p.labels, t: t.labels, width: p.width, height: p.height });
+    pairs.push({ p: p.labels, t: t.labels, width: p.width, height: p.height });
     bar('reading', i + 1, names.length);
   }
   const ps = asLabels(pairs.map((x) => x.p));

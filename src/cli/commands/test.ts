@@ -20,7 +20,13 @@ import { testFiles } from '../../training/runFolder';
 import { bar, say, summaryTable } from '../console';
 import { nodePlatform } from '../nodePlatform';
 import { openData, type OpenData } from '../openData';
-import { writeFiles } from './train';
+import { writeFiles } from '../runRecorder';
+
+/** Keys of the training that say nothing about a test of its weights. */
+const LEFT_BEHIND = /^(data|output_dir|resume|checkpoint|mode|hardware)\b/;
+
+/** Kept when one split is tested: the same cases as in the training. */
+const SPLIT_KEYS = /^data\.(split\.|exclude|on_problem|filter_empty_masks)/;
 
 export interface TestRequest {
   readonly config: StudioConfig;
@@ -82,12 +88,21 @@ export async function test(overrides: readonly string[]): Promise<number> {
     throw new UserError('file-missing', `checkpoint=${file}: there is no such file`, { subject: file });
   const { tensors, metadata } = readTensorsFile(new Uint8Array(readFileSync(file)), path.basename(file));
   const described = describedWeights(metadata, path.basename(file));
+  if (described === null && !own.some((o) => parseOverride(o).key === 'model'))
+    throw new UserError(
+      'config-missing-value',
+      `${file} does not say which model it is of: model is missing`,
+      {
+        subject: 'model',
+        hint: 'Add model=..., e.g. model=tinyusfm (see the command list).',
+      },
+    );
   // A studio file brings its configuration; what is typed goes over it. Data choices are this test's own.
   const kept =
     described === null
       ? []
       : overridesFor(configFiles, 'train', described.config, 'folder').filter(
-          (o) => !/^(data|output_dir|resume|checkpoint|mode)\b/.test(o),
+          (o) => !LEFT_BEHIND.test(o) || (part !== 'all' && SPLIT_KEYS.test(o)),
         );
   const normalization =
     described === null ? [] : [`data.normalization=${described.config.data.normalization}`];

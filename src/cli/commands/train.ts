@@ -1,7 +1,7 @@
 /**
  * @file studio train: trains, tests the test split, leaves a run folder. Imports training, models, formats, Node.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { StudioConfig } from '../../config/types';
 import { readTensorsFile } from '../../formats/checkpointFile';
@@ -20,24 +20,14 @@ import {
   weightsName,
   type WeightsDescription,
 } from '../../training/exportWeights';
-import { runFiles, runFolderPath, type FolderFile } from '../../training/runFolder';
-import { runTraining } from '../../training/trainer';
-import type { StepRecord, TrainEvent } from '../../training/types';
-import { bar, say } from '../console';
+import { runFolderPath } from '../../training/runFolder';
+import { runTraining, type TrainOutcome, type TrainRequest } from '../../training/trainer';
+import { say } from '../console';
 import { FileCheckpoints } from '../fileCheckpoints';
 import { nodePlatform } from '../nodePlatform';
-import { alignClasses, openData } from '../openData';
+import { alignClasses, openData, type OpenData } from '../openData';
+import { RunRecorder, setEarlierRunAside, writeFiles } from '../runRecorder';
 import { testWeights } from './test';
-
-const VERSION = '0.1.0';
-
-export function writeFiles(root: string, files: readonly FolderFile[]): void {
-  for (const { path: relative, bytes } of files) {
-    const target = path.join(root, relative);
-    mkdirSync(path.dirname(target), { recursive: true });
-    writeFileSync(target, bytes);
-  }
-}
 
 /** Pretrained tensors of model.checkpoint, with the counts of the load report said. */
 function pretrained(config: StudioConfig): TensorMap | null {
@@ -62,86 +52,93 @@ function pretrained(config: StudioConfig): TensorMap | null {
   return fitted.tensors;
 }
 
-export async function train(given: StudioConfig): Promise<number> {
-  const startedAt = Date.now();
-  const device = await startBackend(given.hardware.backend, nodePlatform, given.hardware.threads);
-  say(`Device: ${device.name}. ${device.reason}`);
-  const data = await openData(given);
-  const config = alignClasses(given, data.labels);
-  const out = config.output_dir ?? runFolderPath(config, data.dataset.name, startedAt);
-  const checkpoints = new FileCheckpoints(out, config.checkpointing.keep_last);
-  const resume = config.resume ? await checkpoints.newest(say) : null;
-  if (config.resume && resume === null)
+/** The checkpoint that resume=true goes on from. Throws UserError 'nothing-to-resume'. */
+async function resumePoint(config: StudioConfig): Promise<TrainRequest['resume']> {
+  const out = config.output_dir;
+  if (out === null)
+    throw new UserError('nothing-to-resume', 'resume=true needs the output_dir of the run to go on with', {
+      subject: 'output_dir',
+      hint: 'Add output_dir=OUT.',
+    });
+  const hint = 'Leave out resume=true to start.';
+  if (!FileCheckpoints.exist(out))
     throw new UserError('nothing-to-resume', `resume=true: ${out} has no checkpoint`, {
       subject: 'output_dir',
-      hint: 'Leave out resume=true to start.',
+      hint,
     });
-  const initial = resume === null ? pretrained(config) : null;
-  if (resume !== null) say(`Resuming after epoch ${resume.info.epoch}, step ${resume.info.step}`);
+  const found = await new FileCheckpoints(out, config.checkpointing.keep_last).newest(say);
+  if (found === null)
+    throw new UserError('nothing-to-resume', `resume=true: no checkpoint in ${out} is whole`, {
+      subject: 'output_dir',
+      hint,
+    });
+  const before = found.checkpoint.config.model;
+  const { model } = config;
+  if (before.name !== model.name || before.image_size !== model.image_size)
+    throw new UserError(
+      'resume-differs',
+      `resume=true: ${out} is a run of ${before.name} at ${before.image_size} pixels, not ${model.name} at ${model.image_size}`,
+      { subject: 'model', hint: 'Give the same command as before.' },
+    );
+  return found;
+}
 
+/** Throws UserError 'resume-differs' when the data no longer hold a case of the checkpoint's split. */
+function assertSameCases(data: OpenData, split: OpenData['split']): void {
+  const known = new Set(data.dataset.samples.map((s) => s.id));
+  const gone = [...split.train, ...split.val, ...split.test].filter((id) => !known.has(id));
+  if (gone.length > 0)
+    throw new UserError(
+      'resume-differs',
+      `resume=true: ${gone.length} cases of the run are gone (${gone[0]})`,
+      {
+        subject: gone[0] as string,
+        hint: 'Give the data that the run was started with.',
+      },
+    );
+}
+
+/** Trains; Ctrl-C stops after the step under way, with a checkpoint, a second one at once. */
+async function trainUntilStopped(request: Omit<TrainRequest, 'control'>): Promise<TrainOutcome> {
   const control = new TrainControl();
-  let interrupted = false;
   const stop = (): void => {
-    if (interrupted) process.exit(130); // a second Ctrl-C does not wait
-    interrupted = true;
+    if (control.isStopRequested) process.exit(130);
     say('Stopping after this step; a checkpoint is kept');
     control.stop();
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
-
-  const log: { level: string; message: string; at: number }[] = [];
-  const note = (message: string): void => {
-    log.push({ level: 'info', message, at: Date.now() });
-    say(message);
-  };
-  const steps: StepRecord[] = [];
-  const onEvent = (event: TrainEvent): void => report(event, config, steps, note);
-  const outcome = await runTraining({
-    runId: resume?.checkpoint.state.runId ?? path.basename(path.resolve(out)),
-    config,
-    labels: data.labels,
-    split: resume?.checkpoint.split ?? data.split,
-    reader: data.reader,
-    device,
-    initial,
-    resume,
-    checkpoints,
-    events: { emit: onEvent },
-    control,
-  });
-
-  const { state } = outcome;
-  const name = path.basename(path.resolve(out));
-  const split = resume?.checkpoint.split ?? data.split;
-  writeFiles(
-    out,
-    runFiles({
-      name,
-      config,
-      labels: data.labels,
-      split,
-      device,
-      version: VERSION,
-      startedAt,
-      epochs: state.history,
-      steps,
-      log,
-      best: state.best,
-    }),
-  );
-  if (interrupted) {
-    say(
-      `Interrupted after epoch ${state.epoch}, step ${state.step}. Go on with the same command and resume=true`,
-    );
-    return 130;
+  try {
+    return await runTraining({ ...request, control });
+  } finally {
+    process.off('SIGINT', stop);
+    process.off('SIGTERM', stop);
   }
+}
+
+/** Best weights as safetensors and .pth; returns them. The files say nothing of this machine's folders. */
+async function exportBest(
+  out: string,
+  config: StudioConfig,
+  labels: OpenData['labels'],
+  checkpoints: FileCheckpoints,
+): Promise<TensorMap> {
   const best = await checkpoints.best();
   if (best === null)
     throw new UserError('checkpoint-missing', 'No checkpoint could be written', { subject: out });
   const weights = checkpointWeights(best.checkpoint);
-  const valDice = best.checkpoint.state.best?.dice ?? null;
-  const description: WeightsDescription = { config, labels: data.labels, epoch: best.info.epoch, valDice };
+  const description: WeightsDescription = {
+    config: {
+      ...config,
+      output_dir: null,
+      resume: false,
+      model: { ...config.model, checkpoint: null },
+      data: { ...config.data, root: null, test_root: null },
+    },
+    labels,
+    epoch: best.info.epoch,
+    valDice: best.checkpoint.state.best?.dice ?? null,
+  };
   const stem = `checkpoints/${weightsName('best', description)}`;
   const safetensors = exportSafetensors(weights, description);
   writeFiles(out, [
@@ -150,6 +147,48 @@ export async function train(given: StudioConfig): Promise<number> {
     { path: 'checkpoints/best.safetensors', bytes: safetensors },
   ]);
   say(`Weights: ${path.join(out, stem)}.safetensors and .pth (${formatBytes(safetensors.length)})`);
+  return weights;
+}
+
+/** Returns the exit code: 0 when trained and tested, 130 when interrupted (a checkpoint is kept). */
+export async function train(given: StudioConfig): Promise<number> {
+  const startedAt = Date.now();
+  const resume = given.resume ? await resumePoint(given) : null;
+  const device = await startBackend(given.hardware.backend, nodePlatform, given.hardware.threads);
+  say(`Device: ${device.name}. ${device.reason}`);
+  const data = await openData(given, resume === null ? {} : { labels: resume.checkpoint.labels });
+  const config = alignClasses(given, data.labels);
+  const split = resume?.checkpoint.split ?? data.split;
+  if (resume !== null) assertSameCases(data, split);
+  const initial = resume === null ? pretrained(config) : null;
+  const out = config.output_dir ?? runFolderPath(config, data.dataset.name, startedAt);
+  const aside = resume === null ? setEarlierRunAside(out, startedAt) : null;
+  if (aside !== null) say(`${out} held a run already: it was moved to ${aside}`);
+  const checkpoints = new FileCheckpoints(out, config.checkpointing.keep_last);
+  const { labels } = data;
+  const resumed = resume?.checkpoint.state ?? null;
+  const recorder = new RunRecorder({ out, config, labels, split, device, startedAt, resumed });
+  if (resume !== null) recorder.note(`Resuming after epoch ${resume.info.epoch}, step ${resume.info.step}`);
+  const { reason, state } = await trainUntilStopped({
+    runId: resumed?.runId ?? path.basename(path.resolve(out)),
+    config,
+    labels,
+    split,
+    reader: data.reader,
+    device,
+    initial,
+    resume,
+    checkpoints,
+    events: recorder,
+  });
+  recorder.write();
+  if (reason === 'stopped') {
+    say(
+      `Interrupted after epoch ${state.epoch}, step ${state.step}. Go on with the same command, output_dir=${out} and resume=true`,
+    );
+    return 130;
+  }
+  const weights = await exportBest(out, config, labels, checkpoints);
   if (split.test.length > 0)
     await testWeights({
       config,
@@ -161,62 +200,4 @@ export async function train(given: StudioConfig): Promise<number> {
     });
   say(`Run folder: ${out}`);
   return 0;
-}
-
-/** One line per epoch; a bar meanwhile on a terminal. */
-function report(
-  event: TrainEvent,
-  config: StudioConfig,
-  steps: StepRecord[],
-  note: (line: string) => void,
-): void {
-  const f = (v: number | undefined): string => (v === undefined || Number.isNaN(v) ? 'n/a' : v.toFixed(4));
-  switch (event.type) {
-    case 'prepared':
-      note(
-        `${config.model.name}: ${event.parameters.toLocaleString('en')} parameters (${event.trainable.toLocaleString('en')} trained), ${event.trainCases} training and ${event.valCases} validation cases`,
-      );
-      break;
-    case 'stepsEnded': {
-      steps.push(...event.records);
-      const last = event.records.at(-1);
-      if (last !== undefined)
-        bar(
-          `epoch ${last.epoch}`,
-          last.batch,
-          last.batches,
-          `loss ${f(last.loss)}  ${last.imagesPerSecond.toFixed(1)} images/s`,
-        );
-      break;
-    }
-    case 'validating':
-      bar('validating', event.done, event.total);
-      break;
-    case 'epochEnded': {
-      const m = event.metrics;
-      note(
-        `epoch ${event.epoch}/${event.epochs}  train loss ${f(m['train/loss'])}  val loss ${f(m['val/loss'])}  val Dice ${f(m['val/dice'])}  val IoU ${f(m['val/iou'])}  lr ${(m['lr'] ?? 0).toExponential(2)}  ${(m['time/epoch_s'] ?? 0).toFixed(1)} s${event.isBest ? '  best' : ''}`,
-      );
-      break;
-    }
-    case 'checkpointFailed':
-      note(`The checkpoint was not saved: ${event.error.message}`);
-      break;
-    case 'log':
-      if (event.level === 'warning') note(event.message);
-      break;
-    case 'ended':
-      note(
-        `${event.reason}: best validation Dice ${f(event.bestDice ?? Number.NaN)} at epoch ${event.bestEpoch ?? '–'}`,
-      );
-      break;
-    case 'failed':
-      if (event.lastCheckpoint !== null)
-        note(
-          `The last checkpoint is from epoch ${event.lastCheckpoint.epoch}, step ${event.lastCheckpoint.step}; resume=true goes on from it`,
-        );
-      break;
-    default:
-      break;
-  }
 }

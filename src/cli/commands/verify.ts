@@ -3,11 +3,12 @@
  */
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { configFiles } from '../../config/files';
+import { resolveConfig } from '../../config/resolve';
 import { readTensorsFile } from '../../formats/checkpointFile';
 import { startBackend } from '../../gpu/backend';
 import { UserError } from '../../lib/errors';
 import { caseModels, verifyModelCase, type CaseQuantity } from '../../models/verifyCase';
-import type { BackendChoice } from '../../config/types';
 import { verifyTables } from '../../training/verifyTables';
 import { say, table } from '../console';
 import { nodePlatform } from '../nodePlatform';
@@ -22,8 +23,15 @@ export async function verify(args: readonly string[]): Promise<number> {
   const at = args.indexOf('--json');
   const json = at < 0 ? null : (args[at + 1] ?? null);
   const rest = args.filter((_, i) => at < 0 || (i !== at && i !== at + 1));
-  const backend = (rest.find((a) => a.startsWith('hardware.backend='))?.split('=')[1] ??
-    'auto') as BackendChoice;
+  // The configuration's own check of hardware.backend; any other key is refused.
+  const settings = rest.filter((a) => a.includes('='));
+  for (const s of settings)
+    if (!s.startsWith('hardware.'))
+      throw new UserError('override-invalid', `"${s}" is no setting of verify`, {
+        subject: s,
+        hint: 'Only hardware.backend and hardware.threads.',
+      });
+  const { hardware } = resolveConfig(configFiles, 'train', settings).config;
   const [dir] = rest.filter((a) => !a.includes('='));
   if (dir === undefined || !existsSync(dir) || !statSync(dir).isDirectory()) {
     throw new UserError(
@@ -32,7 +40,7 @@ export async function verify(args: readonly string[]): Promise<number> {
       { subject: dir ?? 'DIR', hint: 'verify public/cases' },
     );
   }
-  const device = await startBackend(backend, nodePlatform);
+  const device = await startBackend(hardware.backend, nodePlatform, hardware.threads);
   say(`Device: ${device.name}. ${device.reason}`);
   const isCase = (d: string): boolean =>
     existsSync(path.join(d, 'case.json')) || existsSync(path.join(d, 'expected.json'));
