@@ -84,10 +84,10 @@ function Summary(): ReactNode {
         </button>
       </header>
       <div style={{ overflowX: 'auto' }}>
-        <table data-testid="summary">
+        <table className="summary-table" data-testid="summary">
           <thead>
             <tr>
-              <th>Mean ± std over cases</th>
+              <th title="Mean and population standard deviation over cases">Mean ± std</th>
               {metricNames.map((m) => (
                 <th key={m} className="num" title={describeMetric(m, result.convention)}>
                   {describeMetric(m, result.convention).split(':')[0]}
