@@ -7,11 +7,13 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { phantomFolder } from '../data/phantom';
 
 const out = mkdtempSync(path.join(tmpdir(), 'studio-cli-'));
 afterAll(() => rmSync(out, { recursive: true, force: true }));
@@ -73,6 +75,16 @@ const withoutTimes = (csv: string): string[][] => {
   const drop = rows[0]?.findIndex((h) => h.startsWith('time/')) ?? -1;
   return rows.map((r) => r.filter((_, i) => i !== drop));
 };
+
+/** The values of one column, sorted: the order of cases is each table's own. */
+function column(csv: string, name: string): number[] {
+  const [header = [], ...rows] = csv
+    .trim()
+    .split(/\r?\n/)
+    .map((r) => r.split(','));
+  const at = header.indexOf(name);
+  return rows.map((r) => Number(r[at])).sort((a, b) => a - b);
+}
 
 describe('npm run studio', () => {
   let straight: Result;
@@ -156,6 +168,54 @@ describe('npm run studio', () => {
     expect(compared.code).toBe(0);
     expect(compared.stdout).toMatch(/Dice +1\.0000 ± 0\.0000/);
   });
+  it('a folder on disk: blocked, excluded, trained; metrics on the predictions agree with its own test', async () => {
+    const root = at('files');
+    const phantom = phantomFolder({ count: 14, size: 40, seed: 3, name: 'files' });
+    for (const file of phantom.files) {
+      mkdirSync(path.dirname(path.join(root, file.path)), { recursive: true });
+      writeFileSync(path.join(root, file.path), await phantom.read(file.path));
+    }
+    symlinkSync(root, path.join(root, 'loop')); // must neither hang nor double the samples
+    const [cut = ''] = phantom.files.map((f) => f.path).filter((p) => p.startsWith('images/'));
+    writeFileSync(path.join(root, cut), (await phantom.read(cut)).slice(0, 200));
+    const command = ['train', TINY[0] as string, ...TINY.slice(4), 'data=folder', `data.root=${root}`];
+    const more = ['training.num_epochs=1', 'evaluation.resolution=original', 'data.split.seed=5'];
+    const blocked = await studio(...command, ...more, `output_dir=${at('blocked')}`);
+    expect(blocked.code).toBe(2);
+    expect(blocked.stdout).toContain(cut);
+    expect(blocked.stderr.trim().split('\n')).toHaveLength(1);
+    const trained = await studio(
+      ...command,
+      ...more,
+      'data.on_problem=exclude',
+      `output_dir=${at('folder')}`,
+    );
+    expect(trained.stderr).toBe('');
+    expect(trained.stdout).toMatch(/left out: .*images/);
+    expect(trained.stdout).toMatch(/files: 14 samples/);
+    // The split's seed comes from the weights file.
+    const tested = await studio(
+      'test',
+      `checkpoint=${at('folder/checkpoints/best.safetensors')}`,
+      'data=folder',
+      `data.root=${root}`,
+      'split=test',
+      'hardware.threads=1',
+      `output_dir=${at('foldertest')}`,
+    );
+    expect(tested.stderr).toBe('');
+    expect(read('foldertest', 'cases.csv')).toBe(read('folder', 'cases.csv'));
+    const compared = await studio(
+      'metrics',
+      `pred_dir=${at('folder/predictions')}`,
+      `gt_dir=${root}/masks`,
+      `output=${at('folder.csv')}`,
+    );
+    expect(compared.code).toBe(0);
+    expect(column(read('folder.csv'), 'dice')).toEqual(column(read('folder', 'cases.csv'), 'dice'));
+    expect(column(read('folder.csv'), 'hd95').length).toBeGreaterThan(0);
+    expect(column(read('folder.csv'), 'hd95')).toEqual(column(read('folder', 'cases.csv'), 'hd95'));
+  });
   it('verify: a carried case holds; an unknown model fails', async () => {
     const good = await studio('verify', 'public/cases/tinyusfm-binary', '--json', at('verify.json'));
     expect(good.stdout).toMatch(/logits\.eval|logits/);
@@ -178,7 +238,10 @@ describe('npm run studio', () => {
     [['train', ...TINY, 'output_dir=package.json/out'], /is a file, not a folder/],
     [['train', 'data=phantom', 'resume=true', 'output_dir=/nowhere'], /has no checkpoint/],
     [['verify', '/nowhere'], /there is no such folder/],
-    [['verify', 'public/cases', 'hardware.backend=cuda'], /hardware\.backend="cuda": expected one of auto, webgpu, wasm/],
+    [
+      ['verify', 'public/cases', 'hardware.backend=cuda'],
+      /hardware\.backend="cuda": expected one of auto, webgpu, wasm/,
+    ],
     [['metrics', 'pred_dir=src', 'gt_dir=/nowhere', 'output=x.csv'], /gt_dir=\/nowhere/],
   ])('%j: one clear line, exit code 2', async (args, message) => {
     const result = await studio(...args);

@@ -88,7 +88,10 @@ export async function metrics(args: readonly string[]): Promise<number> {
       throw new UserError(
         'mask-size',
         `${name}: prediction ${p.width} x ${p.height}, ground truth ${t.width} x ${t.height}`,
-        { subject: name, hint: 'Both must have one size; nothing is resized.' },
+        {
+          subject: name,
+          hint: 'Nothing is resized; evaluation.resolution=original makes a test write predictions at the size of the images.',
+        },
       );
     pairs.push({ p: p.labels, t: t.labels, width: p.width, height: p.height });
     bar('reading', i + 1, names.length);
