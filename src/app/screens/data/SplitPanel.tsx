@@ -5,7 +5,7 @@ import type { ReactNode } from 'react';
 import { useConfig } from '../../state/configStore';
 import { useDataset } from '../../state/datasetStore';
 
-const SHADES = { train: '#3d5a80', val: '#5b7f95', test: '#7d6b91' } as const;
+const SHADES = { train: '#3d5a80', val: '#4a6d83', test: '#75628a' } as const;
 
 export function SplitPanel(): ReactNode {
   const split = useDataset((s) => s.split);

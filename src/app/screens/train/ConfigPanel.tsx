@@ -1,7 +1,7 @@
 /**
  * @file The configuration as a form, as text and as overrides: three views of one list.
  */
-import { useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
+import { memo, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 import { familyOf, fields, type Field } from '../../../config/fields';
 import { configFiles } from '../../../config/files';
 import { resolveConfig } from '../../../config/resolve';
@@ -11,7 +11,7 @@ import { ErrorNote, Dialog } from '../../components/basics';
 import { useConfig } from '../../state/configStore';
 import { useTraining } from '../../state/trainingStore';
 
-export function ConfigPanel({ locked }: { readonly locked: boolean }): ReactNode {
+export const ConfigPanel = memo(function ConfigPanel({ locked }: { readonly locked: boolean }): ReactNode {
   const config = useConfig();
   const [view, setView] = useState<'form' | 'text'>('form');
   return (
@@ -35,7 +35,7 @@ export function ConfigPanel({ locked }: { readonly locked: boolean }): ReactNode
           ))}
         </div>
       </header>
-      <div className="scroll">
+      <div className="scroll" tabIndex={0} role="region" aria-label="Settings">
         <fieldset disabled={locked} style={{ border: 'none', margin: 0, padding: 0, minWidth: 0 }}>
           {config.error !== null && (
             <div style={{ paddingTop: 10 }}>
@@ -47,7 +47,7 @@ export function ConfigPanel({ locked }: { readonly locked: boolean }): ReactNode
       </div>
     </section>
   );
-}
+});
 
 function Form(): ReactNode {
   const { config, models, setModel } = useConfig();
@@ -324,7 +324,9 @@ function Overrides(): ReactNode {
 }
 
 function Pretrained(): ReactNode {
-  const { pretrained, setPretrained, loadReport } = useTraining();
+  const pretrained = useTraining((t) => t.pretrained);
+  const setPretrained = useTraining((t) => t.setPretrained);
+  const loadReport = useTraining((t) => t.loadReport);
   const input = useRef<HTMLInputElement>(null);
   const [open, setOpen] = useState(false);
   const lists =

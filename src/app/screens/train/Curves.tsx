@@ -1,20 +1,17 @@
 /**
  * @file The live charts of a run. Histories stay in plain arrays; each chart draws at most 800 points per curve.
  */
-import { lazy, Suspense, useMemo, useState, type ReactNode } from 'react';
+import { lazy, Suspense, useEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 import type { LiveSeries } from '../../state/types';
 import type { Point } from '../../components/chart/series';
 
 const Chart = lazy(() => import('../../components/chart/Chart').then((m) => ({ default: m.Chart })));
 
 type Axis = 'step' | 'epoch' | 'time';
+type Best = { readonly epoch: number; readonly dice: number } | null;
 
 /** The four charts' curves over the chosen axis. */
-function curvesOf(
-  series: LiveSeries,
-  best: { readonly epoch: number; readonly dice: number } | null,
-  axis: Axis,
-) {
+function curvesOf(series: LiveSeries, best: Best, axis: Axis) {
   const { steps, epochs } = series;
   const stepX: number[] = [];
   let seconds = 0;
@@ -54,6 +51,69 @@ function curvesOf(
   };
 }
 
+/** Each chart redraws at most this often, the four one after the other: together they would block the page for too long. */
+const PERIOD_MS = 1200;
+
+/** The latest value, taken over once per period at this slot's moment. */
+function useSlot<T>(value: T, slot: number): T {
+  const [shown, setShown] = useState(value);
+  const latest = useRef(value);
+  useEffect(() => {
+    latest.current = value;
+  }, [value]);
+  useEffect(() => {
+    let interval: ReturnType<typeof setInterval> | undefined;
+    const take = (): void => setShown(latest.current);
+    const start = setTimeout(
+      () => {
+        take();
+        interval = setInterval(take, PERIOD_MS);
+      },
+      (slot * PERIOD_MS) / 4,
+    );
+    return () => {
+      clearTimeout(start);
+      clearInterval(interval);
+    };
+  }, [slot]);
+  return shown;
+}
+
+interface LiveChartProps {
+  readonly slot: number;
+  readonly which: 'loss' | 'dice' | 'lr' | 'time';
+  readonly series: LiveSeries;
+  readonly best: Best;
+  readonly axis: Axis;
+  readonly smoothing: number;
+}
+
+function LiveChart({ slot, which, series, best, axis, smoothing }: LiveChartProps): ReactNode {
+  const shown = useSlot(series, slot);
+  // `shown` is a new object whenever its arrays grew.
+  const data = useMemo(() => curvesOf(shown, best, axis), [shown, best, axis]);
+  const xLabel = axis === 'time' ? 'seconds' : axis;
+  switch (which) {
+    case 'loss':
+      return <Chart title="Loss" curves={data.loss} xLabel={xLabel} smoothing={smoothing} />;
+    case 'dice':
+      return <Chart title="Validation" curves={data.dice} xLabel={xLabel} best={data.best} domain={[0, 1]} />;
+    case 'lr':
+      return <Chart title="Learning rate" curves={data.lr} xLabel={xLabel} height={140} />;
+    case 'time':
+      return (
+        <Chart
+          title="Step time"
+          unit="ms"
+          curves={data.time}
+          xLabel={xLabel}
+          smoothing={smoothing}
+          height={140}
+        />
+      );
+  }
+}
+
 export function Curves({
   series,
   best,
@@ -63,9 +123,6 @@ export function Curves({
 }): ReactNode {
   const [smoothing, setSmoothing] = useState(0.6);
   const [axis, setAxis] = useState<Axis>('epoch');
-  // `series` is a new object whenever its arrays grew.
-  const data = useMemo(() => curvesOf(series, best, axis), [series, best, axis]);
-  const label = axis === 'time' ? 'seconds' : axis;
   return (
     <div className="stack tight">
       <div className="row wrap small">
@@ -108,17 +165,17 @@ export function Curves({
       </div>
       <div className="charts">
         <Suspense fallback={<p className="muted">Loading charts…</p>}>
-          <Chart title="Loss" curves={data.loss} xLabel={label} smoothing={smoothing} />
-          <Chart title="Validation" curves={data.dice} xLabel={label} best={data.best} domain={[0, 1]} />
-          <Chart title="Learning rate" curves={data.lr} xLabel={label} height={140} />
-          <Chart
-            title="Step time"
-            unit="ms"
-            curves={data.time}
-            xLabel={label}
-            smoothing={smoothing}
-            height={140}
-          />
+          {(['loss', 'dice', 'lr', 'time'] as const).map((which, slot) => (
+            <LiveChart
+              key={which}
+              which={which}
+              slot={slot}
+              series={series}
+              best={best}
+              axis={axis}
+              smoothing={smoothing}
+            />
+          ))}
         </Suspense>
       </div>
     </div>

@@ -19,19 +19,19 @@ import './train.css';
 import '../data/data.css';
 
 export function TrainScreen(): ReactNode {
-  const training = useTraining();
-  const active = !['idle', 'ended', 'failed'].includes(training.status);
-  const hasRun = training.runId !== null;
+  const status = useTraining((s) => s.status);
+  const hasRun = useTraining((s) => s.runId !== null);
+  const active = !['idle', 'ended', 'failed'].includes(status);
   return (
     <div className="train-screen">
       <ConfigPanel locked={active} />
       <div className="stack" style={{ minWidth: 0 }}>
         <Notices />
         {hasRun && <Numbers />}
-        {!hasRun || training.status === 'ended' || training.status === 'failed' ? <Before /> : null}
+        {!hasRun || status === 'ended' || status === 'failed' ? <Before /> : null}
         {hasRun ? (
           <>
-            <Curves series={training.series} best={training.best} />
+            <LiveCurves />
             <LivePanels />
             <Log />
           </>
@@ -45,6 +45,12 @@ export function TrainScreen(): ReactNode {
       </div>
     </div>
   );
+}
+
+function LiveCurves(): ReactNode {
+  const series = useTraining((s) => s.series);
+  const best = useTraining((s) => s.best);
+  return <Curves series={series} best={best} />;
 }
 
 function Notices(): ReactNode {
