@@ -134,6 +134,25 @@ describe('inspection and report', () => {
     });
     expect((await read(p)).labels).toEqual([0, 1, 2, 0]);
   });
+  it('grey labels spread over 0..255 are read as one only with a word about it', async () => {
+    const folders = [
+      folder({
+        'images/a.png': grey(4, 1, () => 9),
+        'masks/a.png': grey(4, 1, (i) => [0, 128, 255, 0][i] as number),
+      }),
+    ];
+    const d = await buildDataset(folders);
+    const facts = await inspect(d, folders);
+    const auto = inferLabels(d, facts, base.data);
+    expect(auto.labels.encoding).toEqual({ kind: 'threshold', threshold: 127 });
+    expect(auto.reason).toContain('values 0, 128, 255');
+    expect(auto.reason).toContain('data.label_mode=values');
+    expect(inferLabels(d, facts, config('data.label_mode=binary').data).reason).not.toContain('label_mode');
+    const { labels } = inferLabels(d, facts, config('data.label_mode=values').data);
+    expect([...(await createReader(folders, d.samples, labels).original('set/images/a')).mask]).toEqual([
+      0, 1, 2, 0,
+    ]);
+  });
   it('nothing of a mask becomes background in silence', async () => {
     const look = async (
       masks: readonly Uint8Array[],

@@ -16,6 +16,8 @@ export interface InferredLabels {
 const KNOWN_COLORS: Readonly<Record<string, string>> = { '0,255,0': 'benign', '255,0,0': 'malignant' };
 /** More different colours than this are no label colours (JPEG, a photograph). */
 const MAX_COLORS = 32;
+/** Up to this many grey values may be labels spread over 0..255; more are soft edges. */
+const MAX_GREY_LABELS = 8;
 const BINARY = ['background', 'lesion'];
 
 /**
@@ -78,7 +80,7 @@ function isChromatic(value: string): boolean {
 function binary(
   values: readonly string[],
   colored: boolean,
-  config: Pick<DataConfig, 'threshold'>,
+  config: Pick<DataConfig, 'label_mode' | 'threshold'>,
 ): InferredLabels {
   const chromatic = values.filter(isChromatic);
   if (chromatic.length > 0 && chromatic.length <= MAX_COLORS) {
@@ -97,10 +99,18 @@ function binary(
     numbers.length <= 4 ? `values ${numbers.sort((a, b) => a - b).join(', ')}` : `${values.length} values`;
   return {
     labels: { names: BINARY, encoding: { kind: 'threshold', threshold } },
-    reason: low
-      ? `The masks hold ${found}: every pixel above 0 is foreground.`
-      : `The masks hold ${found}: pixels above ${threshold} are foreground.`,
+    reason:
+      (low
+        ? `The masks hold ${found}: every pixel above 0 is foreground.`
+        : `The masks hold ${found}: pixels above ${threshold} are foreground.`) + mergeHint(numbers, config),
   };
+}
+
+/** A few grey values, unasked: soft edges of a coarse mask, or labels (128 and 255, as in REFUGE). Only the user knows. */
+function mergeHint(numbers: readonly number[], config: Pick<DataConfig, 'label_mode'>): string {
+  const set = numbers.filter((v) => v !== 0).length;
+  if (config.label_mode !== 'auto' || set < 2 || set > MAX_GREY_LABELS) return '';
+  return ' If each value is a label of its own, set data.label_mode=values.';
 }
 
 function colors(values: readonly string[]): InferredLabels {
