@@ -28,8 +28,12 @@ export function SplitPanel(): ReactNode {
   return (
     <section className="panel">
       <header>
-        <h2 className="grow">Split</h2>
-        <span className="muted small ellipsis" title={split?.notes.join('; ')}>
+        <h2>Split</h2>
+        <span
+          className="muted small ellipsis grow"
+          style={{ textAlign: 'right' }}
+          title={split?.notes.join('; ')}
+        >
           {split?.notes.join('; ')}
         </span>
       </header>

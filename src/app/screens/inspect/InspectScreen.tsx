@@ -12,6 +12,9 @@ import { TestForm } from './TestForm';
 import { Viewer } from './Viewer';
 import './inspect.css';
 
+/** HD, the single farthest pixel, is in the CSV; HD95 is what papers report. */
+const COLUMNS = metricNames.filter((m) => m !== 'hd');
+
 export function InspectScreen(): ReactNode {
   const { result, status, progress, error, cancel } = useInspect();
   return (
@@ -88,7 +91,7 @@ function Summary(): ReactNode {
           <thead>
             <tr>
               <th title="Mean and population standard deviation over cases">Mean ± std</th>
-              {metricNames.map((m) => (
+              {COLUMNS.map((m) => (
                 <th key={m} className="num" title={describeMetric(m, result.convention)}>
                   {describeMetric(m, result.convention).split(':')[0]}
                 </th>
@@ -101,7 +104,7 @@ function Summary(): ReactNode {
                 <td>
                   {label} <span className="muted small">n = {row(label, 'dice')?.n ?? 0}</span>
                 </td>
-                {metricNames.map((m) => {
+                {COLUMNS.map((m) => {
                   const r = row(label, m);
                   const digits = ['hd95', 'assd', 'hd'].includes(m) ? 2 : 3;
                   return (
