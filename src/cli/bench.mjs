@@ -1,6 +1,6 @@
 /**
  * @file npm run bench: measures the bounds that the project reports and prints them as a table; details in test-results/bench.json.
- * Parts as arguments run only those: npm run bench -- step site scan start. Every measurement runs in a process of its own.
+ * Parts as arguments run only those: npm run bench -- step site page scan start. Every measurement runs in a process of its own.
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -148,7 +148,23 @@ async function benchStart(report) {
   report('npm start on a warm cache to a served page', `${ms.toFixed(0)} ms`, { cold, ms });
 }
 
-const PARTS = { step: benchSteps, site: benchSite, scan: benchScan, start: benchStart };
+/** Needs dist/ (the part `site` builds it). */
+async function benchPage(report) {
+  const { measurePage } = await import('./benchPage.mjs');
+  const result = await measurePage();
+  report(
+    'page: first epoch after the click on phantom data',
+    `${result.firstEpochS.toFixed(1)} s (bound 60 s)`,
+    result,
+  );
+  report(
+    'page: longest main-thread task while training',
+    `${result.longestTaskMs.toFixed(0)} ms (bound 100 ms)`,
+    {},
+  );
+}
+
+const PARTS = { step: benchSteps, site: benchSite, page: benchPage, scan: benchScan, start: benchStart };
 
 await runLauncher(async () => {
   const asked = process.argv.slice(2);
