@@ -53,6 +53,7 @@ export function Palette(): ReactNode {
           <input
             className="input"
             aria-label="Filter commands"
+            data-autofocus
             value={filter}
             onChange={(e) => setFilter(e.target.value)}
           />

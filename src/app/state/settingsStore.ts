@@ -1,6 +1,6 @@
 /**
  * @file Settings that must be known before the first paint, so they live in localStorage (synchronous), not in IndexedDB.
- * The theme is written to `<html data-theme>`; "system" removes the attribute and leaves the choice to the media query.
+ * What the theme does to the document is in ../theme.ts.
  */
 import { create } from 'zustand';
 import type { SettingsState } from './types';
@@ -33,12 +33,6 @@ function storage(): Storage | null {
   }
 }
 
-function applyTheme(theme: Saved['theme']): void {
-  if (typeof document === 'undefined') return;
-  if (theme === 'system') delete document.documentElement.dataset['theme'];
-  else document.documentElement.dataset['theme'] = theme;
-}
-
 function save(state: Saved): void {
   try {
     storage()?.setItem(KEY, JSON.stringify({ theme: state.theme, singleKeys: state.singleKeys }));
@@ -49,12 +43,10 @@ function save(state: Saved): void {
 
 export const useSettings = create<SettingsState>()((set, get) => {
   const saved = readSettings(storage()?.getItem(KEY) ?? null);
-  applyTheme(saved.theme);
   return {
     ...saved,
     setTheme(theme) {
       set({ theme });
-      applyTheme(theme);
       save(get());
     },
     setSingleKeys(singleKeys) {

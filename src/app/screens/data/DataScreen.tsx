@@ -72,16 +72,22 @@ function Ways(): ReactNode {
   const take = (e: React.ChangeEvent<HTMLInputElement>): void => {
     if (e.target.files !== null && e.target.files.length > 0) void data.addFiles(e.target.files);
   };
+  /** Emptied first: choosing the same folder again, after a removal, is a change too. */
+  const open = (input: HTMLInputElement | null): void => {
+    if (input === null) return;
+    input.value = '';
+    input.click();
+  };
   const pick = (): void => {
     if ('showDirectoryPicker' in globalThis) void data.addPicked();
-    else folder.current?.click();
+    else open(folder.current);
   };
   return (
     <>
       <button type="button" className="button" onClick={pick}>
         Choose folder…
       </button>
-      <button type="button" className="button" onClick={() => files.current?.click()}>
+      <button type="button" className="button" onClick={() => open(files.current)}>
         Choose zip…
       </button>
       <input
@@ -166,7 +172,9 @@ function Folders(): ReactNode {
             <th>Layout</th>
             <th className="num">Files</th>
             <th>Test only</th>
-            <th aria-label="Actions" />
+            <th>
+              <span className="visually-hidden">Actions</span>
+            </th>
           </tr>
         </thead>
         <tbody>
@@ -178,6 +186,7 @@ function Folders(): ReactNode {
                   aria-label="Folder name"
                   defaultValue={f.name}
                   key={f.name}
+                  onKeyDown={(e) => e.key === 'Enter' && e.currentTarget.blur()}
                   onBlur={(e) =>
                     e.target.value.trim() !== '' &&
                     e.target.value !== f.name &&
@@ -189,7 +198,7 @@ function Folders(): ReactNode {
                 {f.convention ?? '–'}{' '}
                 {f.access !== 'ok' && <span className="chip warning">{ACCESS[f.access]}</span>}
               </td>
-              <td className="num">{f.fileCount.toLocaleString()}</td>
+              <td className="num">{f.access === 'ok' ? f.fileCount.toLocaleString() : '–'}</td>
               <td>
                 <input
                   type="checkbox"

@@ -3,6 +3,7 @@
  */
 import { useState, type ReactNode } from 'react';
 import type { Problem, ProblemKind, Severity } from '../../../data/types';
+import { blockingSamples } from '../train/blocked';
 import { useDataset } from '../../state/datasetStore';
 import { CaseDialog } from './CaseDialog';
 
@@ -41,9 +42,7 @@ export function Problems(): ReactNode {
     const key = `${ORDER.indexOf(p.severity)}${p.kind}`;
     groups.set(key, [...(groups.get(key) ?? []), p]);
   }
-  const blocking = report.problems.filter(
-    (p) => p.severity === 'error' && p.sampleIds.some((id) => !excluded.has(id)),
-  );
+  const blocking = blockingSamples(report, excluded);
   return (
     <section className="panel">
       <header>
@@ -60,9 +59,9 @@ export function Problems(): ReactNode {
             </button>
           </>
         )}
-        {blocking.length > 0 && (
+        {blocking.size > 0 && (
           <button type="button" className="button danger" onClick={excludeAll}>
-            Exclude {blocking.length} unusable
+            Exclude {blocking.size} unusable
           </button>
         )}
       </header>

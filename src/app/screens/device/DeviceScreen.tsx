@@ -227,7 +227,7 @@ function Settings(): ReactNode {
           Theme
           <select
             className="input"
-            style={{ width: 120 }}
+            style={{ width: 150 }}
             value={theme}
             onChange={(e) => setTheme(e.target.value as 'system' | 'light' | 'dark')}
           >

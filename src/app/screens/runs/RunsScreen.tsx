@@ -13,14 +13,17 @@ import { useTraining } from '../../state/trainingStore';
 import type { RunRecord } from '../../state/types';
 import { Checkpoints } from './Checkpoints';
 import { Compare } from './Compare';
+import { Continue } from './Continue';
 import './runs.css';
 import '../data/data.css';
 
 export function RunsScreen(): ReactNode {
   const store = useRuns();
   const { refresh } = store;
+  const resume = useTraining((s) => s.resume);
   const [picked, setPicked] = useState<ReadonlySet<string>>(new Set());
   const [deleting, setDeleting] = useState<RunRecord | null>(null);
+  const [continuing, setContinuing] = useState<RunRecord | null>(null);
   const [error, setError] = useState<PlainError | null>(null);
   const input = useRef<HTMLInputElement>(null);
   useEffect(() => {
@@ -46,7 +49,15 @@ export function RunsScreen(): ReactNode {
         <header>
           <h2 className="grow">Runs</h2>
           <span className="muted small">drop an exported run or weights here</span>
-          <button type="button" className="button" onClick={() => input.current?.click()}>
+          <button
+            type="button"
+            className="button"
+            onClick={() => {
+              if (input.current === null) return;
+              input.current.value = ''; // the same file again is a change too
+              input.current.click();
+            }}
+          >
             Import…
           </button>
           <input
@@ -77,10 +88,11 @@ export function RunsScreen(): ReactNode {
             <table className="runs-table" data-testid="runs">
               <thead>
                 <tr>
-                  <th aria-label="Compare" />
+                  <th>
+                    <span className="visually-hidden">Compare</span>
+                  </th>
                   <th>Name</th>
-                  <th>Model</th>
-                  <th>Data</th>
+                  <th>Model and data</th>
                   <th>Status</th>
                   <th className="num">Epochs</th>
                   <th className="num" title="Highest validation Dice and its epoch">
@@ -90,8 +102,13 @@ export function RunsScreen(): ReactNode {
                     Last Dice
                   </th>
                   <th className="num">Last loss</th>
+                  <th className="num" title="Checkpoints kept in this browser">
+                    Size
+                  </th>
                   <th>Started</th>
-                  <th aria-label="Actions" />
+                  <th>
+                    <span className="visually-hidden">Actions</span>
+                  </th>
                 </tr>
               </thead>
               <tbody>
@@ -108,6 +125,7 @@ export function RunsScreen(): ReactNode {
                       })
                     }
                     onDelete={() => setDeleting(r)}
+                    onContinue={() => setContinuing(r)}
                     attempt={attempt}
                   />
                 ))}
@@ -118,6 +136,15 @@ export function RunsScreen(): ReactNode {
       </section>
       {chosen.length === 1 && <Checkpoints run={chosen[0] as RunRecord} attempt={attempt} />}
       {chosen.length > 0 && <Compare runs={chosen} />}
+      <Continue
+        run={continuing}
+        onClose={() => setContinuing(null)}
+        onContinue={(epochs) => {
+          if (continuing !== null) attempt(resume(continuing.id, undefined, continuing.epoch + epochs));
+          setContinuing(null);
+          goTo('train');
+        }}
+      />
       <Confirm
         open={deleting !== null}
         title="Delete run"
@@ -139,6 +166,7 @@ export function RunsScreen(): ReactNode {
   );
 }
 
+const FINISHED: readonly RunRecord['status'][] = ['completed', 'early-stopped'];
 const RESUMABLE: readonly RunRecord['status'][] = ['interrupted', 'paused', 'stopped', 'failed'];
 
 function Row({
@@ -146,12 +174,14 @@ function Row({
   picked,
   onPick,
   onDelete,
+  onContinue,
   attempt,
 }: {
   readonly run: RunRecord;
   readonly picked: boolean;
   readonly onPick: () => void;
   readonly onDelete: () => void;
+  readonly onContinue: () => void;
   readonly attempt: (work: Promise<unknown>) => void;
 }): ReactNode {
   const store = useRuns();
@@ -176,6 +206,8 @@ function Row({
           aria-label="Run name"
           defaultValue={run.name}
           key={run.name}
+          title={run.name}
+          onKeyDown={(e) => e.key === 'Enter' && e.currentTarget.blur()}
           onBlur={(e) =>
             e.target.value.trim() !== '' &&
             e.target.value !== run.name &&
@@ -183,8 +215,10 @@ function Row({
           }
         />
       </td>
-      <td>{run.model}</td>
-      <td>{run.datasetName}</td>
+      <td>
+        {run.model}
+        <div className="muted small">{run.datasetName}</div>
+      </td>
       <td>
         <span className={`chip ${run.status === 'failed' ? 'error' : ''}`} title={run.error?.message}>
           {run.origin === 'imported' ? 'imported' : run.status}
@@ -198,9 +232,10 @@ function Row({
       <td className="num">
         {run.last?.['train/loss'] === undefined ? '–' : compact(run.last['train/loss'])}
       </td>
-      <td>{dateText(run.createdAt)}</td>
+      <td className="num">{formatBytes(run.bytes)}</td>
+      <td className="started">{dateText(run.createdAt)}</td>
       <td>
-        <div className="row" style={{ gap: 0 }}>
+        <div className="run-actions">
           {RESUMABLE.includes(run.status) && (
             <button
               type="button"
@@ -213,6 +248,17 @@ function Row({
               }}
             >
               Resume
+            </button>
+          )}
+          {FINISHED.includes(run.status) && run.origin === 'trained' && (
+            <button
+              type="button"
+              className="button quiet small"
+              disabled={busy}
+              title={busy ? 'Another training is running' : 'Trains more epochs from the last checkpoint'}
+              onClick={onContinue}
+            >
+              Continue…
             </button>
           )}
           <a className="button quiet small" href={href('inspect', { run: run.id })}>

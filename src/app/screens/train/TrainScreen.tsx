@@ -150,7 +150,7 @@ function Notices(): ReactNode {
                 type="button"
                 className="button"
                 onClick={() => {
-                  if (t.runId !== null) void t.continuationNote(t.runId, more).then(setNote);
+                  if (t.runId !== null) void t.continuationNote(t.runId, t.epoch + more).then(setNote);
                 }}
               >
                 Continue…
@@ -166,7 +166,7 @@ function Notices(): ReactNode {
                   className="button primary"
                   onClick={() => {
                     setNote(null);
-                    if (t.runId !== null) void t.resume(t.runId, undefined, more);
+                    if (t.runId !== null) void t.resume(t.runId, undefined, t.epoch + more);
                   }}
                 >
                   Train {count(more, 'more epoch', 'more epochs')}

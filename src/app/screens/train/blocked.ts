@@ -2,8 +2,15 @@
  * @file Why training cannot start, as the title of the disabled button; null when it can.
  */
 import type { StudioConfig } from '../../../config/types';
-import { blockingProblems } from '../../../data/report';
+import { blockingProblems, type Report } from '../../../data/report';
+import { count } from '../../format';
 import type { DatasetState } from '../../state/types';
+
+/** Samples, not problems: a sample can have several. */
+export function blockingSamples(report: Report, excluded: ReadonlySet<string>): ReadonlySet<string> {
+  const ids = blockingProblems(report, excluded).flatMap((p) => p.sampleIds);
+  return new Set(ids.filter((id) => !excluded.has(id)));
+}
 
 export function trainingBlocked(
   data: Pick<DatasetState, 'status' | 'dataset' | 'report' | 'excluded' | 'split' | 'splitError' | 'labels'>,
@@ -17,9 +24,9 @@ export function trainingBlocked(
   if (config === null) return 'The configuration has an error';
   const blocking =
     data.report === null || config.data.on_problem === 'exclude'
-      ? []
-      : blockingProblems(data.report, data.excluded);
-  if (blocking.length > 0)
-    return `${blocking.length} samples cannot be used: exclude them on the Data screen`;
+      ? 0
+      : blockingSamples(data.report, data.excluded).size;
+  if (blocking > 0)
+    return `${count(blocking, 'sample')} cannot be used: exclude ${blocking === 1 ? 'it' : 'them'} on the Data screen`;
   return null;
 }
