@@ -169,6 +169,7 @@ function SelfTest(): ReactNode {
 function Storage(): ReactNode {
   const storage = useDevice((s) => s.storage);
   const erase = useRuns((s) => s.eraseEverything);
+  const failed = useRuns((s) => s.error);
   const busy = useTraining((s) => !['idle', 'ended', 'failed'].includes(s.status));
   const [asking, setAsking] = useState(false);
   return (
@@ -186,6 +187,7 @@ function Storage(): ReactNode {
         </button>
       </header>
       <div className="body">
+        {failed !== null && <ErrorNote error={failed} />}
         {storage === null ? (
           <p className="muted">Not known yet</p>
         ) : (

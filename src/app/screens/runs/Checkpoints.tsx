@@ -19,10 +19,15 @@ export function Checkpoints({
   const [list, setList] = useState<readonly CheckpointInfo[] | null>(null);
   useEffect(() => {
     let current = true;
-    void checkpoints(run.id).then((found) => current && setList(found));
+    checkpoints(run.id).then(
+      (found) => current && setList(found),
+      (error: unknown) => current && attempt(Promise.reject(error)),
+    );
     return () => {
       current = false;
     };
+    // `attempt` only shows an error; it is new at every render.
+    // oxlint-disable-next-line react-hooks/exhaustive-deps
   }, [run.id, run.updatedAt, checkpoints]);
   return (
     <section className="panel">

@@ -3,6 +3,8 @@
  */
 import { lazy, Suspense, useEffect, useMemo, useState, type ReactNode } from 'react';
 import { leaves, type Tree } from '../../../config/tree';
+import { toPlainError, type PlainError } from '../../../lib/errors';
+import { ErrorNote } from '../../components/basics';
 import { useRuns } from '../../state/runsStore';
 import type { LiveSeries, RunRecord } from '../../state/types';
 
@@ -12,11 +14,13 @@ const COLORS = ['var(--run-1)', 'var(--run-2)', 'var(--run-3)', 'var(--run-4)', 
 export function Compare({ runs }: { readonly runs: readonly RunRecord[] }): ReactNode {
   const history = useRuns((s) => s.history);
   const [series, setSeries] = useState<ReadonlyMap<string, LiveSeries>>(new Map());
+  const [error, setError] = useState<PlainError | null>(null);
   const key = runs.map((r) => `${r.id}:${r.updatedAt}`).join();
   useEffect(() => {
     let current = true;
-    void Promise.all(runs.map(async (r) => [r.id, await history(r.id)] as const)).then(
+    Promise.all(runs.map(async (r) => [r.id, await history(r.id)] as const)).then(
       (all) => current && setSeries(new Map(all)),
+      (e: unknown) => current && setError(toPlainError(e)),
     );
     return () => {
       current = false;
@@ -35,6 +39,7 @@ export function Compare({ runs }: { readonly runs: readonly RunRecord[] }): Reac
     }));
   return (
     <>
+      {error !== null && <ErrorNote error={error} />}
       <div className="run-detail">
         <Suspense fallback={<p className="muted">Loading charts…</p>}>
           <Chart title="Validation Dice" curves={curves('val/dice')} xLabel="epoch" domain={[0, 1]} />
