@@ -169,6 +169,14 @@ export async function train(given: StudioConfig): Promise<number> {
   const resumed = resume?.checkpoint.state ?? null;
   const recorder = new RunRecorder({ out, config, labels, split, device, startedAt, resumed });
   if (resume !== null) recorder.note(`Resuming after epoch ${resume.info.epoch}, step ${resume.info.step}`);
+  if (
+    resumed !== null &&
+    (resumed.device.backend !== device.backend || resumed.device.name !== device.name)
+  ) {
+    recorder.note(
+      `The run goes on with ${device.name} after ${resumed.device.name}: not bit-identical from here`,
+    );
+  }
   const { reason, state } = await trainUntilStopped({
     runId: resumed?.runId ?? path.basename(path.resolve(out)),
     config,
