@@ -3,9 +3,10 @@
  * Own device because the stock one leaves out shader-f16, subgroups and several limits (reference/engine.md section 2, pattern 0).
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
+import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { DeviceInfo } from './device';
 import { watchDevice } from './health';
+import { StudioBackend } from './studioBackend';
 
 /** WebGPU's own guaranteed minimum (the "core" profile); compatibility-mode adapters fall short of it. */
 const NEEDED_LIMITS = {
@@ -81,7 +82,7 @@ export async function startWebGpu(report: AdapterReport, reason: string): Promis
   tf.env().set('WEBGPU_CPU_FORWARD', false);
   tf.env().set('WEBGPU_MATMUL_PROGRAM_TYPE', 3);
   if (tf.findBackendFactory('webgpu') !== null) tf.removeBackend('webgpu');
-  tf.registerBackend('webgpu', () => new WebGPUBackend(device, adapter.info), 3);
+  tf.registerBackend('webgpu', () => new StudioBackend(device, adapter.info, report.software), 3);
   await tf.setBackend('webgpu');
   const name = report.software ? `${report.name} (software)` : report.name;
   return { backend: 'webgpu', name, software: report.software, features, limits, reason };
@@ -91,5 +92,5 @@ export async function startWebGpu(report: AdapterReport, reason: string): Promis
 export function webGpuBackend(): WebGPUBackend | null {
   if (tf.getBackend() !== 'webgpu') return null;
   const backend = tf.backend();
-  return backend instanceof WebGPUBackend ? backend : null;
+  return backend instanceof StudioBackend ? backend : null;
 }
