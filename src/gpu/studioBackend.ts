@@ -55,7 +55,9 @@ export function isView(resource: unknown): resource is BufferView {
 
 export class StudioBackend extends WebGPUBackend {
   /** Pipelines of our programs by WGSL text. */
-  readonly programs = new Map<string, GPUComputePipeline>();
+  programs = new Map<string, GPUComputePipeline>();
+  /** Set while a recording has replaced the device (plan/recording.ts). */
+  recording: { uploaded(dataId: object): void } | null = null;
 
   /** @param software whether the adapter computes on the CPU; kernels choose their tiles by it. */
   constructor(
@@ -101,6 +103,20 @@ export class StudioBackend extends WebGPUBackend {
   flush(): void {
     this.endComputePassEncoder();
     if (this.internals.commandEncoder !== null) this.submitQueue();
+  }
+
+  /** Forgets what is encoded and not submitted: after a recording, whose commands are its own. */
+  discardEncoded(): void {
+    const { internals } = this;
+    internals.computePassEncoder = null;
+    internals.commandEncoder = null;
+    internals.dispatchCountInPass = 0;
+    internals.uniformPendingDisposal = [];
+  }
+
+  override uploadToGPU(dataId: object): void {
+    super.uploadToGPU(dataId);
+    this.recording?.uploaded(dataId);
   }
 
   override async getBufferData(resource: GPUBuffer): Promise<ArrayBuffer> {
