@@ -25,9 +25,34 @@ interface Engine {
  */
 let finished: readonly tf.Tensor[] = [];
 
+/** Gradients of `together` that nobody has asked for yet. */
+const unclaimed = new Set<tf.Tensor>();
+
 function start(saved: readonly tf.Tensor[]): void {
   for (const tensor of finished) tensor.dispose();
   finished = saved;
+  for (const tensor of unclaimed) tensor.dispose();
+  unclaimed.clear();
+}
+
+/**
+ * Several gradients from one computation, for the functions that `backward` returns: it runs when the first is asked for; the others
+ * outlive the engine's scope around that one and go with the next node if nobody asks.
+ * @returns the k-th result; each may be asked for once.
+ */
+export function together(compute: () => readonly tf.Tensor[]): (k: number) => tf.Tensor {
+  let results: readonly tf.Tensor[] | null = null;
+  return (k) => {
+    if (results === null) {
+      results = compute();
+      for (const tensor of results) unclaimed.add(tf.keep(tensor));
+    }
+    const kept = results[k] as tf.Tensor;
+    const own = tf.clone(kept); // shares the data and belongs to the scope that asks
+    unclaimed.delete(kept);
+    kept.dispose();
+    return own;
+  };
 }
 
 /**

@@ -4,7 +4,9 @@
  * dx = r (g - mean(g) - n mean(g n)) with n the normalised input, r = 1 / sqrt(var + eps), g = dy * weight.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { differentiable, differentiableWithAside } from './differentiable';
+import { layerNormForward, layerNormInputGradient, layerNormParameterGradients } from '../kernels/layerNorm';
+import { kernelsOn } from '../launch';
+import { differentiable, differentiableWithAside, together } from './differentiable';
 import { asRows, columnSums } from './matmul';
 
 /**
@@ -15,6 +17,32 @@ import { asRows, columnSums } from './matmul';
  * @param eps added to the biased variance; per model (reference/models.md section 9.6).
  */
 export function layerNorm(x: tf.Tensor, weight: tf.Tensor1D, bias: tf.Tensor1D, eps: number): tf.Tensor {
+  return kernelsOn() ? layerNormKernels(x, weight, bias, eps) : layerNormTwin(x, weight, bias, eps);
+}
+
+/** Three dispatches for the whole gradient; keeps x and two numbers per row. */
+function layerNormKernels(x: tf.Tensor, weight: tf.Tensor1D, bias: tf.Tensor1D, eps: number): tf.Tensor {
+  return differentiable(
+    { x, weight, bias },
+    (save) => {
+      const { y, mean, rstd } = layerNormForward(x, weight, bias, eps);
+      save([x, mean, rstd, weight]);
+      return y;
+    },
+    (dy, saved) => {
+      const [x0, mean, rstd, weight0] = saved as readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+      const kept = { x: x0, mean, rstd, weight: weight0 };
+      const parameters = together(() => layerNormParameterGradients(dy, kept));
+      return {
+        x: () => layerNormInputGradient(dy, kept),
+        weight: () => parameters(0),
+        bias: () => parameters(1),
+      };
+    },
+  );
+}
+
+function layerNormTwin(x: tf.Tensor, weight: tf.Tensor1D, bias: tf.Tensor1D, eps: number): tf.Tensor {
   return differentiable(
     { x, weight, bias },
     (save) => {
