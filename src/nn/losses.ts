@@ -1,11 +1,14 @@
 /**
  * @file Segmentation losses with their own gradients. Imports config types, gpu/ops, tfjs-core.
  * Formulas: reference/models.md section 2.4 and 9.6. Each loss is one tape node: the stock gradients would keep five full-size
- * intermediates, and differentiate comparisons, which tfjs refuses.
+ * intermediates, and differentiate comparisons, which tfjs refuses. On WebGPU the whole configured loss is one node of our kernels
+ * (gpu/ops/losses.ts); the plain operations below are their twins, and the losses on other backends.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { StudioConfig } from '../config/types';
+import { kernelsOn } from '../gpu/launch';
 import { differentiable } from '../gpu/ops/differentiable';
+import { binaryLoss, classLoss } from '../gpu/ops/losses';
 import { UserError } from '../lib/errors';
 
 export interface LossParts {
@@ -68,6 +71,7 @@ export function resolveOutChannels(config: StudioConfig): number {
 
 /** Mean over pixels of pos_weight y softplus(-x) + (1 - y) softplus(x). x, y [...] of one shape, y in {0, 1} (or soft). */
 export function bceWithLogits(x: tf.Tensor, y: tf.Tensor, posWeight = 1): tf.Scalar {
+  if (kernelsOn()) return binaryLoss(x, y, { bce: 1, dice: null, posWeight, smooth: 0 }).total;
   return differentiable(
     { x },
     (save) => {
@@ -94,6 +98,7 @@ function softplus(x: tf.Tensor): tf.Tensor {
 
 /** 1 - (2 sum(pt) + s) / (sum(p^2) + sum(t^2) + s) with p = sigmoid(x), one sum over the whole batch. */
 export function diceSigmoid(x: tf.Tensor, t: tf.Tensor, smooth: number): tf.Scalar {
+  if (kernelsOn()) return binaryLoss(x, t, { bce: null, dice: 1, posWeight: 1, smooth }).total;
   return differentiable(
     { x },
     (save) => {
@@ -120,7 +125,7 @@ function softmaxRows(x: tf.Tensor2D): tf.Tensor2D {
   return tf.div(e, tf.sum(e, 1, true)) as tf.Tensor2D;
 }
 
-/** As `diceSigmoid` per class over softmax probabilities, mean over classes, background included. x, t [rows, c]. */
+/** As `diceSigmoid` per class over softmax probabilities, mean over classes, background included. x, t [rows, c]. Plain operations; the kernel is `classLoss`. */
 export function diceSoftmax(x: tf.Tensor2D, t: tf.Tensor2D, smooth: number): tf.Scalar {
   const classes = x.shape[1];
   return differentiable(
@@ -144,7 +149,7 @@ export function diceSoftmax(x: tf.Tensor2D, t: tf.Tensor2D, smooth: number): tf.
 }
 
 /**
- * Cross entropy, torch's weighted mean: sum w_y nll / sum w_y. x, oneHot [rows, c].
+ * Cross entropy, torch's weighted mean: sum w_y nll / sum w_y. x, oneHot [rows, c]. Plain operations; the kernel is `classLoss`.
  * @param weights one per class, or null for all ones.
  */
 export function crossEntropy(
@@ -177,8 +182,22 @@ export function crossEntropy(
   );
 }
 
+/** Which terms the configured loss has, and their weights; a loss of one term ignores the weights. */
+function termWeights({ name, bce_weight, dice_weight, ce_weight }: LossSettings): {
+  bce: number | null;
+  ce: number | null;
+  dice: number | null;
+} {
+  const alone = !name.includes('_');
+  return {
+    bce: name.startsWith('bce') ? (alone ? 1 : bce_weight) : null,
+    ce: name.startsWith('ce') ? (alone ? 1 : ce_weight) : null,
+    dice: name.endsWith('dice') ? (alone ? 1 : dice_weight) : null,
+  };
+}
+
 /**
- * The configured loss.
+ * The configured loss. On WebGPU the terms carry no gradient, only the total does.
  * @param logits [b, h, w, c], c = 1 for a sigmoid output.
  * @param labels [b, h, w] int32 label indices.
  */
@@ -187,32 +206,35 @@ export function segmentationLoss(
   logits: tf.Tensor4D,
   labels: tf.Tensor3D,
 ): LossParts {
+  if (!kernelsOn()) return composedLoss(settings, logits, labels);
+  const channels = logits.shape[3];
+  const { bce, ce, dice } = termWeights(settings);
+  const { smooth, pos_weight: posWeight, class_weights: classWeights } = settings;
+  const y = tf.reshape(labels, [labels.size]) as tf.Tensor1D;
+  if (channels === 1) return binaryLoss(tf.reshape(logits, [-1]), y, { bce, dice, posWeight, smooth });
+  const x = tf.reshape(logits, [-1, channels]) as tf.Tensor2D;
+  return classLoss(x, y, { ce, dice, classWeights, smooth });
+}
+
+/** `segmentationLoss` of plain operations. */
+function composedLoss(settings: LossSettings, logits: tf.Tensor4D, labels: tf.Tensor3D): LossParts {
   const channels = logits.shape[3];
   const terms: Record<string, tf.Scalar> = {};
-  const weights: Record<string, number> = {};
-  const term = (name: string, weight: number, value: tf.Scalar): void => {
-    terms[name] = value;
-    weights[name] = weight;
-  };
-  const alone = !settings.name.includes('_');
+  const weights = termWeights(settings);
   if (channels === 1) {
     const x = tf.reshape(logits, [logits.size]);
     const y = tf.reshape(tf.cast(labels, 'float32'), [labels.size]);
-    if (settings.name.startsWith('bce'))
-      term('bce', alone ? 1 : settings.bce_weight, bceWithLogits(x, y, settings.pos_weight));
-    if (settings.name.endsWith('dice'))
-      term('dice', alone ? 1 : settings.dice_weight, diceSigmoid(x, y, settings.smooth));
+    if (weights.bce !== null) terms['bce'] = bceWithLogits(x, y, settings.pos_weight);
+    if (weights.dice !== null) terms['dice'] = diceSigmoid(x, y, settings.smooth);
   } else {
     const x = tf.reshape(logits, [-1, channels]) as tf.Tensor2D;
     const flat = tf.reshape(tf.cast(labels, 'int32'), [labels.size]) as tf.Tensor1D;
     const oneHot = tf.cast(tf.oneHot(flat, channels), 'float32') as tf.Tensor2D;
-    if (settings.name.startsWith('ce'))
-      term('ce', alone ? 1 : settings.ce_weight, crossEntropy(x, oneHot, settings.class_weights));
-    if (settings.name.endsWith('dice'))
-      term('dice', alone ? 1 : settings.dice_weight, diceSoftmax(x, oneHot, settings.smooth));
+    if (weights.ce !== null) terms['ce'] = crossEntropy(x, oneHot, settings.class_weights);
+    if (weights.dice !== null) terms['dice'] = diceSoftmax(x, oneHot, settings.smooth);
   }
   const parts = Object.entries(terms).map(
-    ([name, value]) => tf.mul(value, weights[name] as number) as tf.Scalar,
+    ([name, value]) => tf.mul(value, weights[name as keyof typeof weights] as number) as tf.Scalar,
   );
   const total = parts.reduce((a, b) => tf.add(a, b) as tf.Scalar);
   return { total, terms };
