@@ -78,7 +78,7 @@ async function measureStep(
   let loss = Number.NaN;
   const step = async (index: number): Promise<number> => {
     const start = performance.now();
-    ({ loss } = await session.step(data, 1e-4, index, index)());
+    ({ loss } = await session.step(data, 1e-4, index, index));
     await settleDevice();
     return performance.now() - start;
   };

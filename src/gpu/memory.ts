@@ -6,11 +6,12 @@ import type { MemoryUse } from './device';
 import { webGpuBackend } from './webgpu';
 import { wasmHeapBytes } from './wasm';
 
-/** Live tensors, their bytes, and what the backend holds for them: GPU buffers with the free pool, or the WASM heap. */
+/** Live tensors, their bytes, and what the backend holds: GPU buffers with the free pool and those of plans, or the WASM heap. */
 export function memoryUse(): MemoryUse {
   const { numTensors, numBytes } = tf.memory();
   const gpu = webGpuBackend();
-  const poolBytes = gpu === null ? wasmHeapBytes() || numBytes : gpu.bufferManager.numBytesAllocated;
+  const poolBytes =
+    gpu === null ? wasmHeapBytes() || numBytes : gpu.bufferManager.numBytesAllocated + gpu.ownBytes;
   return { tensors: numTensors, bytes: numBytes, poolBytes };
 }
 

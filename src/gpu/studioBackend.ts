@@ -99,6 +99,25 @@ export class StudioBackend extends WebGPUBackend {
     return { buffer, offset: 0, size: buffer.size };
   }
 
+  /** Bytes of buffers made by `allocate` and not yet freed. */
+  ownBytes = 0;
+
+  /** A storage buffer outside tfjs' pool, cleared; for weights, inputs and plans. Count of its bytes in `ownBytes`. */
+  allocate(size: number, usage = GPUBufferUsage.STORAGE): GPUBuffer {
+    const buffer = this.device.createBuffer({
+      size,
+      usage: usage | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
+    this.ownBytes += size;
+    return buffer;
+  }
+
+  /** Destroys a buffer of `allocate`. Work already submitted still finishes. */
+  free(buffer: GPUBuffer): void {
+    this.ownBytes -= buffer.size;
+    buffer.destroy();
+  }
+
   /** Ends the pass and submits what is encoded; needed before any write by the host, which would overtake it. */
   flush(): void {
     this.endComputePassEncoder();

@@ -3,7 +3,6 @@
  * Own device because the stock one leaves out shader-f16, subgroups and several limits (reference/engine.md section 2, pattern 0).
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type { WebGPUBackend } from '@tensorflow/tfjs-backend-webgpu';
 import type { DeviceInfo } from './device';
 import { watchDevice } from './health';
 import { StudioBackend } from './studioBackend';
@@ -89,7 +88,7 @@ export async function startWebGpu(report: AdapterReport, reason: string): Promis
 }
 
 /** The running WebGPU backend, for kernels of our own; null on other backends. */
-export function webGpuBackend(): WebGPUBackend | null {
+export function webGpuBackend(): StudioBackend | null {
   if (tf.getBackend() !== 'webgpu') return null;
   const backend = tf.backend();
   return backend instanceof StudioBackend ? backend : null;

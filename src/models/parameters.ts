@@ -4,6 +4,9 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { HostTensor, TensorMap } from '../formats/tensor';
 import { toFloat32 } from '../formats/tensorConvert';
+import { Arena } from '../gpu/arena';
+import { copyInto } from '../gpu/kernels/adamw';
+import { kernelsOn, studioBackend } from '../gpu/launch';
 import { mapLimit } from '../lib/async';
 import { UserError } from '../lib/errors';
 import type { ForwardContext, ParameterSpec } from './types';
@@ -17,6 +20,8 @@ export interface PassOptions {
   /** Distinct for every forward pass in training (also for each micro-batch): it keys the random masks. */
   readonly step: number;
   readonly capture?: (name: string, value: tf.Tensor) => void;
+  /** The key of a random mask on the device (WebGPU); without it masks are made on the host. */
+  readonly randomKey?: (site: string) => tf.Tensor1D;
 }
 
 export interface NamedVariable {
@@ -24,31 +29,74 @@ export interface NamedVariable {
   readonly variable: tf.Variable;
 }
 
-/** Creates variables from host tensors; owns them until `dispose`. */
+/** Largest buffer for tensors that are not trained, bytes: half of what every adapter binds. */
+const REST_BYTES = 64 * 2 ** 20;
+
+/**
+ * Creates variables from host tensors; owns them until `dispose`. With our kernels on WebGPU the variables are ranges of a few large
+ * buffers and are only ever written in place: those to be trained lie in one, in the order given, so that one dispatch updates them all.
+ */
 export class ParameterStore {
+  /** The trained parameters' buffer; null on other backends. */
+  readonly trained: Arena | null = null;
+  private readonly rest = new Map<string, Arena>();
   private readonly variables = new Map<string, tf.Variable>();
   private readonly counts = new Map<string, number>();
   private pending = new Map<string, tf.Tensor>();
 
   /**
    * @param tensors one per spec, of its shape; any float type.
+   * @param trainedNames parameters that an optimiser will train.
    * @throws UserError 'weights-incomplete' naming the first tensor that is absent or of another shape.
    */
   constructor(
     readonly specs: readonly ParameterSpec[],
     tensors: TensorMap,
+    trainedNames: readonly string[] = [],
   ) {
     // All are checked before the first is put on the device: a refusal leaves nothing there.
     const checked = specs.map((spec) => [spec, fitting(spec, tensors)] as const);
+    const backend = kernelsOn() ? studioBackend() : null;
+    if (backend !== null) {
+      const byName = new Map(specs.map((spec) => [spec.name, spec]));
+      const trained = trainedNames.map((name) => byName.get(name) as ParameterSpec);
+      this.trained = new Arena(backend, trained);
+      const chosen = new Set(trained);
+      for (const group of bySize(specs.filter((spec) => spec.kind !== 'counter' && !chosen.has(spec)))) {
+        const arena = new Arena(backend, group);
+        for (const { name } of group) this.rest.set(name, arena);
+      }
+    }
     for (const [spec, value] of checked) {
       if (spec.kind === 'counter') {
         this.counts.set(spec.name, Number(value.data[0] ?? 0));
       } else {
-        const initial = tf.tensor(toFloat32(value), [...spec.shape], 'float32');
-        this.variables.set(spec.name, tf.variable(initial, spec.kind === 'parameter'));
-        initial.dispose();
+        this.variables.set(spec.name, this.variable(spec, toFloat32(value)));
       }
     }
+  }
+
+  private arenaOf(name: string): Arena | null {
+    if (this.trained?.has(name) === true) return this.trained;
+    return this.rest.get(name) ?? null;
+  }
+
+  private variable({ name, shape, kind }: ParameterSpec, values: Float32Array): tf.Variable {
+    const arena = this.arenaOf(name);
+    if (arena !== null) {
+      arena.write(name, values);
+      return tf.variable(arena.tensor(name), kind === 'parameter');
+    }
+    const initial = tf.tensor(values, [...shape], 'float32');
+    const variable = tf.variable(initial, kind === 'parameter');
+    initial.dispose();
+    return variable;
+  }
+
+  /** Bytes of the device buffers made for the tensors; 0 where tfjs manages them. */
+  get arenaBytes(): number {
+    const arenas = new Set([...this.rest.values(), ...(this.trained === null ? [] : [this.trained])]);
+    return [...arenas].reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** The variable of a parameter or buffer. Throws if the model has none of that name. */
@@ -93,14 +141,24 @@ export class ParameterStore {
 
   /** Takes over the running statistics of the last training pass and counts the batch. */
   commitBuffers(): void {
+    if (this.storeBuffers()) this.countBatch();
+  }
+
+  /** Takes over the running statistics of the last training pass; whether there were any. For a recording, which counts nothing. */
+  storeBuffers(): boolean {
+    const any = this.pending.size > 0;
     for (const [name, value] of this.pending) {
-      this.get(name).assign(value);
+      if (this.arenaOf(name) === null) this.get(name).assign(value);
+      else copyInto(this.get(name), value);
       value.dispose();
     }
-    if (this.pending.size > 0) {
-      for (const [name, count] of this.counts) this.counts.set(name, count + 1);
-    }
     this.pending = new Map();
+    return any;
+  }
+
+  /** Counts a training batch in every num_batches_tracked. */
+  countBatch(): void {
+    for (const [name, count] of this.counts) this.counts.set(name, count + 1);
   }
 
   /** Forgets the running statistics of the last training pass (a step that is not to count). */
@@ -117,11 +175,21 @@ export class ParameterStore {
       if (spec.kind === 'counter') {
         this.counts.set(spec.name, Number(value.data[0] ?? 0));
       } else {
-        const fresh = tf.tensor(toFloat32(value), [...spec.shape], 'float32');
-        this.get(spec.name).assign(fresh);
-        fresh.dispose();
+        this.write(spec.name, toFloat32(value));
       }
     });
+  }
+
+  private write(name: string, values: Float32Array): void {
+    const arena = this.arenaOf(name);
+    if (arena !== null) {
+      arena.write(name, values);
+      return;
+    }
+    const variable = this.get(name);
+    const fresh = tf.tensor(values, variable.shape, 'float32');
+    variable.assign(fresh);
+    fresh.dispose();
   }
 
   /** A host copy of everything, in the specs' order: float32, counters int64. */
@@ -147,7 +215,26 @@ export class ParameterStore {
     this.discardBuffers();
     for (const variable of this.variables.values()) variable.dispose();
     this.variables.clear();
+    for (const arena of new Set(this.rest.values())) arena.dispose();
+    this.rest.clear();
+    this.trained?.dispose();
   }
+}
+
+/** Splits specs into groups of at most REST_BYTES (or of one). */
+function bySize(specs: readonly ParameterSpec[]): ParameterSpec[][] {
+  const groups: ParameterSpec[][] = [];
+  let held = Number.POSITIVE_INFINITY;
+  for (const spec of specs) {
+    const bytes = Math.max(256, spec.shape.reduce((a, b) => a * b, 1) * 4);
+    if (held + bytes > REST_BYTES) {
+      groups.push([]);
+      held = 0;
+    }
+    groups.at(-1)?.push(spec);
+    held += bytes;
+  }
+  return groups;
 }
 
 /** The tensor of a spec, checked for shape. A missing counter is 0: files of other tools leave them out. */

@@ -39,6 +39,8 @@ export interface ForwardContext {
    * it after the step and disposes of it.
    */
   updateBuffer(name: string, value: tf.Tensor): void;
+  /** WebGPU: a device tensor [1] int32 with the key of a site's random mask in this pass (see nn/masks.ts). */
+  readonly randomKey?: (site: string) => tf.Tensor1D;
   /** Called with named intermediate features (NHWC) when someone wants them. */
   readonly capture?: (name: string, value: tf.Tensor) => void;
 }

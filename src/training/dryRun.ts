@@ -1,7 +1,6 @@
 /**
  * @file What a run will cost, measured by one real step on dummy images before the start. Imports gpu, tfjs-core.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { StudioConfig } from '../config/types';
 import { isOutOfMemory, settleDevice } from '../gpu/health';
 import { memoryUse, trimMemory } from '../gpu/memory';
@@ -50,11 +49,11 @@ async function measure(config: StudioConfig, batchSize: number, warm: boolean): 
     const parts = Array.from({ length: config.training.accumulation_steps }, () => batch);
     // The first step compiles pipelines; only the second one is timed.
     if (warm) {
-      await session.step(parts, 1e-6, 0, 0)();
+      await session.step(parts, 1e-6, 0, 0);
       await settleDevice();
     }
     const started = performance.now();
-    await session.step(parts, 1e-6, 1, 1)();
+    await session.step(parts, 1e-6, 1, 1);
     await settleDevice();
     const stepMs = performance.now() - started;
     const evalMs = await timeEvaluation(session, config);
@@ -69,10 +68,8 @@ async function measure(config: StudioConfig, batchSize: number, warm: boolean): 
 async function timeEvaluation(session: TrainingSession, config: StudioConfig): Promise<number> {
   const n = evaluationBatchSize(config);
   const { images, size } = dummyBatch(config, n);
-  const input = tf.tensor4d(images, [n, size, size, 3]);
   const started = performance.now();
-  const logits = session.predict(input);
-  input.dispose();
+  const logits = await session.predict(images, n, size);
   await logits.data().finally(() => logits.dispose());
   await settleDevice();
   return (performance.now() - started) / n;

@@ -1,7 +1,6 @@
 /**
  * @file Tests weights on cases: a prediction and all metrics per case, and their summary. Imports data, metrics, tfjs-core.
  */
-import * as tf from '@tensorflow/tfjs-core';
 import type { MetricConvention, StudioConfig } from '../config/types';
 import { assembleBatch } from '../data/batch';
 import type { LabelSpec, Sample, SampleReader } from '../data/types';
@@ -61,7 +60,7 @@ export async function evaluateModel(request: EvaluationRequest): Promise<Evaluat
       { subject: 'model.num_classes', hint: 'Choose another mask reading (data.label_mode) for this data.' },
     );
   }
-  const session = new TrainingSession(config, request.weights);
+  const session = new TrainingSession(config, request.weights, { trains: false });
   try {
     const cases: CaseEvaluation[] = [];
     const numbers: CaseMetrics[][] = [];
@@ -100,9 +99,7 @@ async function predict(
   const side = config.model.image_size;
   const prepared = await Promise.all(samples.map((s) => reader.prepared(s.id, side)));
   const batch = assembleBatch(prepared, side, config.data.normalization);
-  const images = tf.tensor4d(batch.images, [batch.count, side, side, 3]);
-  const logits = session.predict(images);
-  images.dispose();
+  const logits = await session.predict(batch.images, batch.count, side);
   try {
     const { threshold, resolution } = config.evaluation;
     if (resolution === 'model') {

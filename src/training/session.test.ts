@@ -8,7 +8,7 @@ import { configFiles } from '../config/files';
 import { resolveConfig } from '../config/resolve';
 import { useBackend } from '../gpu/ops/testSupport';
 import { dryRun } from './dryRun';
-import { optimizedParameters, TrainingSession, type HostBatch } from './session';
+import { trainedSpecs, TrainingSession, type HostBatch } from './session';
 import { bits, smallConfig } from './testSupport';
 
 beforeAll(() => useBackend('wasm'));
@@ -24,7 +24,7 @@ function withSession<T>(config: TrainingSession['config'], use: (session: Traini
 
 const groups = (config: TrainingSession['config']) =>
   withSession(config, ({ model, architecture, store }) =>
-    optimizedParameters(config, model, architecture, store).map(({ name, lrScale, weightDecay }) => ({
+    trainedSpecs(config, model, architecture, store.specs).map(({ name, lrScale, weightDecay }) => ({
       name,
       lrScale,
       weightDecay,
@@ -65,7 +65,7 @@ const batch = (size: number): HostBatch => ({
 it('frozen parameters keep their bits, running statistics move', async () => {
   const session = new TrainingSession(smallConfig('training.freeze_backbone=true'), null);
   const before = await session.store.toTensorMap();
-  await session.step([batch(32)], 0.01, 0, 0)();
+  await session.step([batch(32)], 0.01, 0, 0);
   const after = await session.store.toTensorMap();
   const changed = [...before].filter(
     ([name, t]) => Buffer.compare(bits(t), bits(after.get(name) ?? t)) !== 0,
@@ -80,12 +80,12 @@ it('frozen parameters keep their bits, running statistics move', async () => {
 it('a step that fails half-way through leaves nothing on the device', async () => {
   const before = tf.memory().numTensors;
   const session = new TrainingSession(smallConfig(), null);
-  await session.step([batch(32)], 0.01, 0, 0)();
+  await session.step([batch(32)], 0.01, 0, 0);
   const steady = tf.memory().numTensors;
   // Images of another size than the position embedding: the forward pass throws after its first convolution.
-  expect(() => session.step([batch(32), batch(16)], 0.01, 1, 1)).toThrow();
+  await expect(session.step([batch(32), batch(16)], 0.01, 1, 1)).rejects.toThrow();
   expect(tf.memory().numTensors).toBe(steady);
-  const numbers = await session.step([batch(32)], 0.01, 1, 1)();
+  const numbers = await session.step([batch(32)], 0.01, 1, 1);
   expect(Number.isFinite(numbers.loss)).toBe(true);
   expect(tf.memory().numTensors).toBe(steady);
   session.dispose();

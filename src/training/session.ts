@@ -1,27 +1,24 @@
 /**
- * @file A model with its optimiser on the device: forward, backward, update of one step; prediction. Imports models, nn, gpu, tfjs-core.
- * Knows nothing of epochs, files or events.
+ * @file A model with its optimiser on the device: one training step, prediction, state. Imports models, nn, gpu, tfjs-core.
+ * Knows nothing of epochs, files or events. On WebGPU a step runs our kernels and is recorded once (models/deviceStep.ts); elsewhere,
+ * or with kernels switched off, TensorFlow.js executes it (training/tapedStep.ts).
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { StudioConfig } from '../config/types';
 import type { TensorMap } from '../formats/tensor';
+import { kernelsOn, studioBackend } from '../gpu/launch';
+import type { PlanFigures } from '../gpu/plan/plan';
+import { DeviceStep, type HostBatch } from '../models/deviceStep';
 import { initialTensors } from '../models/initialize';
 import { ParameterStore } from '../models/parameters';
 import { getModel } from '../models/registry';
-import type { ModelDefinition } from '../models/types';
+import type { ModelDefinition, ParameterSpec } from '../models/types';
+import { FlatOptimizer } from '../nn/flatOptimizer';
 import { resolveOutChannels, segmentationLoss } from '../nn/losses';
-import { clipCoefficient, globalNorm, Optimizer } from '../nn/optimizers';
-import type { OptimizedParameter } from '../nn/optimizers';
+import { Optimizer, type OptimizedParameter } from '../nn/optimizers';
+import { tapedStep } from './tapedStep';
 
-/** Network input and labels of one micro-batch, on the host. */
-export interface HostBatch {
-  /** [n, size, size, 3], normalised. */
-  readonly images: Float32Array;
-  /** [n, size, size] label indices. */
-  readonly labels: Int32Array;
-  readonly count: number;
-  readonly size: number;
-}
+export type { HostBatch };
 
 /** Numbers of one optimiser step, read back from the device. */
 export interface StepNumbers {
@@ -30,13 +27,16 @@ export interface StepNumbers {
   readonly gradNorm: number;
 }
 
-/** Which parameters train, with their learning-rate factors and weight decay (reference/models.md sections 3.3 and 4.3). */
-export function optimizedParameters(
+/** A parameter that trains, with its learning-rate factor and weight decay. */
+export type TrainedSpec = Omit<OptimizedParameter, 'variable'>;
+
+/** Which parameters train (reference/models.md sections 3.3 and 4.3), in the specs' order. */
+export function trainedSpecs(
   config: StudioConfig,
   model: ModelDefinition,
   architecture: unknown,
-  store: ParameterStore,
-): OptimizedParameter[] {
+  specs: readonly ParameterSpec[],
+): TrainedSpec[] {
   const {
     layer_decay: decay,
     head_lr_multiplier: headFactor,
@@ -44,14 +44,14 @@ export function optimizedParameters(
     decay_norm_and_bias: decayAll,
   } = config.optimizer;
   const layers = model.layerCount(architecture);
-  const out: OptimizedParameter[] = [];
-  for (const { spec, variable } of store.trainable()) {
+  const out: TrainedSpec[] = [];
+  for (const spec of specs) {
+    if (spec.kind !== 'parameter' || spec.unused === true) continue;
     const backbone = model.isBackbone(spec.name);
     if (backbone && config.training.freeze_backbone) continue;
     const byLayer = decay === null ? 1 : decay ** (layers - model.layerId(architecture, spec.name));
     out.push({
       name: spec.name,
-      variable,
       lrScale: byLayer * (backbone ? 1 : headFactor),
       weightDecay: decayAll || spec.decay ? weight_decay : 0,
     });
@@ -59,14 +59,24 @@ export function optimizedParameters(
   return out;
 }
 
+export interface SessionOptions {
+  /** False: weights are only used (evaluation); no memory for gradients and moments. */
+  readonly trains?: boolean;
+  /** WebGPU: recorded and replayed where possible (auto), taped by TensorFlow.js, or a plan or an error. */
+  readonly execution?: 'auto' | 'tape' | 'plan';
+}
+
+/** A model and its weights on the device. Throws as ParameterStore does. */
 export class TrainingSession {
   readonly model: ModelDefinition;
   readonly architecture: unknown;
   readonly store: ParameterStore;
   readonly outChannels: number;
-  /** Most tensor bytes alive at the end of a forward pass so far: activations, weights, moments. About a step's peak. */
+  /** Tensor bytes of a step at their peak: activations, weights, moments. Zero before the first step. */
   peakBytes = 0;
-  private madeOptimizer: Optimizer | null = null;
+  private readonly trained: readonly TrainedSpec[];
+  private readonly device: DeviceStep | null;
+  private madeOptimizer: Optimizer | FlatOptimizer | null = null;
 
   /**
    * @param weights tensors under the model's names; those absent get their initial values (seeded). Null: all initial.
@@ -74,36 +84,79 @@ export class TrainingSession {
   constructor(
     readonly config: StudioConfig,
     weights: TensorMap | null,
+    { trains = true, execution = 'auto' }: SessionOptions = {},
   ) {
     this.outChannels = resolveOutChannels(config);
-    this.model = getModel(config.model.name);
-    this.architecture = this.model.architecture(config.model, this.outChannels);
-    const specs = this.model.parameters(this.architecture);
+    const model = getModel(config.model.name);
+    this.model = model;
+    const architecture = model.architecture(config.model, this.outChannels);
+    this.architecture = architecture;
+    const specs = model.parameters(architecture);
     const absent = specs.filter((spec) => weights?.has(spec.name) !== true);
+    this.trained = trains ? trainedSpecs(config, model, architecture, specs) : [];
     this.store = new ParameterStore(
       specs,
       new Map([...(weights ?? []), ...initialTensors(absent, config.seed)]),
+      this.trained.map(({ name }) => name),
     );
+    const backend = kernelsOn() ? studioBackend() : null;
+    this.device =
+      backend === null
+        ? null
+        : new DeviceStep(backend, {
+            store: this.store,
+            seed: config.seed,
+            forward: (ctx, images) => model.forward(ctx, architecture, images),
+            loss: (logits, labels) => segmentationLoss(config.loss, logits, labels),
+            execution,
+          });
   }
 
   /** Made when first asked for: its moments take twice the weights' memory, which a test does not need. */
-  get optimizer(): Optimizer {
-    this.madeOptimizer ??= new Optimizer(
-      this.config.optimizer,
-      optimizedParameters(this.config, this.model, this.architecture, this.store),
-    );
+  get optimizer(): Optimizer | FlatOptimizer {
+    this.madeOptimizer ??= this.makeOptimizer();
     return this.madeOptimizer;
   }
 
-  private get variables(): tf.Variable[] {
-    return this.optimizer.parameters.map((p) => p.variable);
+  private makeOptimizer(): Optimizer | FlatOptimizer {
+    const { config, store } = this;
+    const parameters: OptimizedParameter[] = this.trained.map((spec) => ({
+      ...spec,
+      variable: store.get(spec.name),
+    }));
+    const backend = studioBackend();
+    if (this.device === null || backend === null || store.trained === null) {
+      return new Optimizer(config.optimizer, parameters);
+    }
+    return new FlatOptimizer(
+      backend,
+      config.optimizer,
+      parameters,
+      store.trained,
+      config.training.gradient_clip,
+    );
   }
 
-  /** Logits [n, s, s, c] of images [n, s, s, 3] in evaluation mode; the caller disposes. */
-  predict(images: tf.Tensor4D): tf.Tensor4D {
+  /** What the recorded steps consist of; empty where steps are taped. */
+  get planFigures(): readonly PlanFigures[] {
+    return this.device?.figures ?? [];
+  }
+
+  /** Why steps are not recorded, or null. */
+  get notPlanned(): string | null {
+    return this.device === null ? 'kernels of our own run on WebGPU only' : this.device.notPlanned;
+  }
+
+  /**
+   * Logits [n, s, s, c] in evaluation mode; the caller disposes.
+   * @param images [count, size, size, 3], normalised, on the host.
+   */
+  async predict(images: Float32Array, count: number, size: number): Promise<tf.Tensor4D> {
+    if (this.device !== null) return this.device.predict(images, count, size);
     return tf.tidy(() => {
       const ctx = this.store.context({ training: false, seed: this.config.seed, step: 0 });
-      return this.model.forward(ctx, this.architecture, images);
+      const input = tf.tensor4d(images, [count, size, size, 3]);
+      return this.model.forward(ctx, this.architecture, input);
     });
   }
 
@@ -111,87 +164,66 @@ export class TrainingSession {
    * One optimiser step over one or more micro-batches (their mean gradient; BatchNorm sees each micro-batch alone).
    * @param stepsDone optimiser steps before this one.
    * @param passKey distinct per micro-batch: keys the random masks.
-   * @returns a reader of the step's numbers; it resolves when the device has computed them.
+   * @returns the step's numbers, once the device has computed them.
    */
-  step(
+  async step(
     batches: readonly HostBatch[],
     lr: number,
     stepsDone: number,
     passKey: number,
-  ): () => Promise<StepNumbers> {
-    const total = batches.reduce((n, b) => n + b.count, 0);
-    const sums = new Map<string, tf.Tensor>();
-    const termSums: Record<string, tf.Scalar> = {};
-    try {
-      batches.forEach((batch, i) => {
-        const share = batch.count / total; // a short last micro-batch weighs by its images
-        const { grads, loss, terms } = this.gradients(batch, passKey + i);
-        accumulate(sums, grads, batches.length === 1 ? null : share);
-        accumulateScalars(termSums, { loss, ...terms }, batches.length === 1 ? null : share);
-        this.store.commitBuffers();
-      });
-      return this.update(sums, termSums, lr, stepsDone);
-    } finally {
-      // Also after a failure (out of memory): what follows tries again with less.
-      tf.dispose([...Object.values(termSums), ...sums.values()]);
+  ): Promise<StepNumbers> {
+    const { optimizer, device } = this;
+    if (device !== null && optimizer instanceof FlatOptimizer) {
+      return this.deviceStep(device, optimizer, batches, lr, stepsDone, passKey);
     }
+    return tapedStep({
+      config: this.config,
+      store: this.store,
+      optimizer: optimizer as Optimizer,
+      forward: (ctx, images) => this.model.forward(ctx, this.architecture, images),
+      onForward: () => {
+        this.peakBytes = Math.max(this.peakBytes, tf.memory().numBytes);
+      },
+      batches,
+      lr,
+      stepsDone,
+      passKey,
+    });
   }
 
-  private update(
-    sums: ReadonlyMap<string, tf.Tensor>,
-    termSums: Readonly<Record<string, tf.Scalar>>,
+  private async deviceStep(
+    device: DeviceStep,
+    optimizer: FlatOptimizer,
+    batches: readonly HostBatch[],
     lr: number,
     stepsDone: number,
-  ): () => Promise<StepNumbers> {
-    const names = Object.keys(termSums);
-    const clip = this.config.training.gradient_clip;
-    const packed = tf.tidy(() => {
-      const norm = globalNorm([...sums.values()]);
-      this.optimizer.step(sums, lr, stepsDone, clip === null ? null : clipCoefficient(norm, clip));
-      return tf.stack([norm, ...names.map((n) => termSums[n] as tf.Scalar)]);
-    });
-    return async () => {
-      const values = await packed.data().finally(() => packed.dispose());
-      const named = Object.fromEntries(names.map((n, i) => [n, values[i + 1] as number]));
-      const { loss, ...terms } = named;
-      return { loss: loss as number, terms, gradNorm: values[0] as number };
-    };
-  }
-
-  private gradients(
-    batch: HostBatch,
     passKey: number,
-  ): { grads: Map<string, tf.Tensor>; loss: tf.Scalar; terms: Record<string, tf.Scalar> } {
-    const { count, size } = batch;
-    const terms: Record<string, tf.Scalar> = {};
-    const inputs: tf.Tensor[] = [];
-    try {
-      const images = tf.tensor4d(batch.images, [count, size, size, 3]);
-      inputs.push(images);
-      const labels = tf.tensor3d(batch.labels, [count, size, size], 'int32');
-      inputs.push(labels);
-      const { value, grads } = tf.variableGrads(() => {
-        const ctx = this.store.context({ training: true, seed: this.config.seed, step: passKey });
-        const logits = this.model.forward(ctx, this.architecture, images);
-        const parts = segmentationLoss(this.config.loss, logits, labels);
-        for (const [name, term] of Object.entries(parts.terms)) terms[name] = tf.keep(tf.clone(term));
-        this.peakBytes = Math.max(this.peakBytes, tf.memory().numBytes);
-        return parts.total;
-      }, this.variables);
-      const named = new Map<string, tf.Tensor>();
-      for (const p of this.optimizer.parameters) {
-        const grad = grads[p.variable.name];
-        if (grad !== undefined && grad !== null) named.set(p.name, grad);
+  ): Promise<StepNumbers> {
+    const total = batches.reduce((n, b) => n + b.count, 0);
+    const sums = new Map<string, number>();
+    const several = batches.length > 1;
+    let pending: Promise<void> = Promise.resolve();
+    for (const [i, batch] of batches.entries()) {
+      const share = batch.count / total; // a short last micro-batch weighs by its images
+      const names = await device.gradients(batch, passKey + i, optimizer);
+      if (several) {
+        optimizer.prepareShare(share, i === 0);
+        await device.accumulate(optimizer);
       }
-      return { grads: named, loss: value, terms };
-    } catch (error) {
-      tf.dispose(terms);
-      this.store.discardBuffers();
-      disposeTape();
-      throw error;
-    } finally {
-      tf.dispose(inputs);
+      const reading = device.readNumbers(names.length);
+      const before = pending;
+      pending = reading.then(async (values) => {
+        await before;
+        names.forEach((name, j) => sums.set(name, (sums.get(name) ?? 0) + share * (values[j] as number)));
+      });
     }
+    optimizer.prepare(lr, stepsDone);
+    await device.update(optimizer, several);
+    const clip = await optimizer.clip.data();
+    await pending;
+    this.peakBytes = Math.max(this.peakBytes, this.store.arenaBytes + optimizer.deviceBytes + device.bytes);
+    const { loss, ...terms } = Object.fromEntries(sums);
+    return { loss: loss as number, terms, gradNorm: clip[0] as number };
   }
 
   /** Everything a checkpoint needs of the device: "weights.<name>" and "optimizer.<slot>.<name>". */
@@ -203,53 +235,13 @@ export class TrainingSession {
   }
 
   get trainableElements(): number {
-    return this.variables.reduce((n, v) => n + v.size, 0);
+    return this.trained.reduce((n, { name }) => n + this.store.get(name).size, 0);
   }
 
   dispose(): void {
+    this.device?.dispose();
     this.madeOptimizer?.dispose();
     this.madeOptimizer = null;
     this.store.dispose();
   }
-}
-
-/**
- * Frees what the forward pass kept for a backward pass that never came: tfjs does so only at the end of a gradient that succeeds,
- * so a step that runs out of memory would hold all its activations for ever.
- */
-function disposeTape(): void {
-  const { state } = tf.engine();
-  for (const node of state.activeTape ?? []) {
-    for (const saved of node.saved ?? []) if (!saved.isDisposed) saved.dispose();
-  }
-  state.activeTape = [];
-}
-
-function accumulate(
-  sums: Map<string, tf.Tensor>,
-  grads: ReadonlyMap<string, tf.Tensor>,
-  share: number | null,
-): void {
-  for (const [name, grad] of grads) {
-    if (share === null) {
-      sums.set(name, grad);
-      continue;
-    }
-    const before = sums.get(name);
-    const next = tf.tidy(() =>
-      before === undefined ? tf.mul(grad, share) : tf.add(before, tf.mul(grad, share)),
-    );
-    tf.dispose(before === undefined ? [grad] : [grad, before]);
-    sums.set(name, next);
-  }
-}
-
-function accumulateScalars(
-  sums: Record<string, tf.Scalar>,
-  values: Record<string, tf.Scalar>,
-  share: number | null,
-): void {
-  const map = new Map<string, tf.Tensor>(Object.entries(sums));
-  accumulate(map, new Map(Object.entries(values)), share);
-  for (const [name, value] of map) sums[name] = value as tf.Scalar;
 }

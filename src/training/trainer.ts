@@ -226,7 +226,7 @@ class Run {
     // Keys of random masks: distinct for every micro-batch of the run.
     const passKey = state.step * config.training.accumulation_steps;
     this.lastBatch = batch.ids;
-    const numbers = await this.session.step(batch.parts, lr, state.step, passKey)();
+    const numbers = await this.session.step(batch.parts, lr, state.step, passKey);
     this.assertFinite(numbers);
     assertDeviceHealthy();
     const termSums = { ...state.epochTermSums };

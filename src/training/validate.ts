@@ -87,11 +87,10 @@ async function predictBatch(
   const { config } = session;
   const size = config.model.image_size;
   const batch = assembleBatch(samples, size, config.data.normalization);
-  const images = tf.tensor4d(batch.images, [batch.count, size, size, 3]);
   let logits: tf.Tensor4D | null = null;
   let lossTensor: tf.Tensor | null = null;
   try {
-    const predicted = session.predict(images);
+    const predicted = await session.predict(batch.images, batch.count, size);
     logits = predicted;
     lossTensor = tf.tidy(() => {
       const labels = tf.tensor3d(batch.labels, [batch.count, size, size], 'int32');
@@ -100,7 +99,7 @@ async function predictBatch(
     const outputs = await readOutputs(logits, size, size, config.evaluation.threshold);
     return { outputs, loss: (await lossTensor.data())[0] as number };
   } finally {
-    tf.dispose([images, ...(logits === null ? [] : [logits]), ...(lossTensor === null ? [] : [lossTensor])]);
+    tf.dispose([...(logits === null ? [] : [logits]), ...(lossTensor === null ? [] : [lossTensor])]);
   }
 }
 

@@ -88,8 +88,8 @@ export class Plan {
     const buffers = this.pool.ensure(this.slotSizes);
     if (this.boundGeneration === this.pool.generation) return;
     const { device } = this.backend;
-    this.uniforms ??= filledBuffer(device, this.uniformImage, GPUBufferUsage.UNIFORM);
-    this.constants ??= filledBuffer(device, this.constantImage, GPUBufferUsage.STORAGE);
+    this.uniforms ??= filledBuffer(this.backend, this.uniformImage, GPUBufferUsage.UNIFORM);
+    this.constants ??= filledBuffer(this.backend, this.constantImage, GPUBufferUsage.STORAGE);
     const slotOf = new Map<VirtualBuffer, GPUBuffer>();
     this.slots.forEach((slot, i) => {
       for (const { buffer } of slot.lives) slotOf.set(buffer, buffers[i] as GPUBuffer);
@@ -129,8 +129,8 @@ export class Plan {
   }
 
   dispose(): void {
-    this.uniforms?.destroy();
-    this.constants?.destroy();
+    if (this.uniforms !== null) this.backend.free(this.uniforms);
+    if (this.constants !== null) this.backend.free(this.constants);
     this.uniforms = null;
     this.constants = null;
     this.groups = [];
@@ -173,9 +173,9 @@ export class Plan {
   }
 }
 
-function filledBuffer(device: GPUDevice, image: Uint8Array, usage: number): GPUBuffer {
-  const buffer = device.createBuffer({ size: image.length, usage: usage | GPUBufferUsage.COPY_DST });
-  device.queue.writeBuffer(buffer, 0, image as Uint8Array<ArrayBuffer>);
+function filledBuffer(backend: StudioBackend, image: Uint8Array, usage: number): GPUBuffer {
+  const buffer = backend.allocate(image.length, usage);
+  backend.queue.writeBuffer(buffer, 0, image as Uint8Array<ArrayBuffer>);
   return buffer;
 }
 

@@ -1,12 +1,13 @@
 /**
  * @file The real buffers behind the slots of all plans of a session: plans run one after the other, so they share them.
  */
+import type { StudioBackend } from '../studioBackend';
 export class SlotPool {
   private buffers: GPUBuffer[] = [];
   /** Grows when buffers are replaced: plans then bind anew. */
   generation = 0;
 
-  constructor(private readonly device: GPUDevice) {}
+  constructor(private readonly backend: StudioBackend) {}
 
   /** Bytes held. */
   get bytes(): number {
@@ -23,19 +24,18 @@ export class SlotPool {
 
   /** Buffers of at least the given sizes (bytes, largest first), for storage and copies. */
   ensure(sizes: readonly number[]): readonly GPUBuffer[] {
-    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST;
     sizes.forEach((size, i) => {
       const held = this.buffers[i];
       if (held !== undefined && held.size >= size) return;
-      held?.destroy();
-      this.buffers[i] = this.device.createBuffer({ size, usage });
+      if (held !== undefined) this.backend.free(held);
+      this.buffers[i] = this.backend.allocate(size);
       this.generation++;
     });
     return this.buffers;
   }
 
   dispose(): void {
-    for (const buffer of this.buffers) buffer.destroy();
+    for (const buffer of this.buffers) this.backend.free(buffer);
     this.buffers = [];
     this.generation++;
   }

@@ -1,0 +1,96 @@
+/**
+ * @file A recorded and replayed step against the same step taped by TensorFlow.js: the same bits; against the kernels' twins: the same
+ * numbers up to rounding. Every recording is made twice, so that nothing is frozen into a plan.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { configFiles } from '../config/files';
+import { resolveConfig } from '../config/resolve';
+import type { StudioConfig } from '../config/types';
+import { setKernels, studioBackend } from '../gpu/launch';
+import { memoryUse, trimMemory } from '../gpu/memory';
+import { useBackend } from '../gpu/ops/testSupport';
+import { Random } from '../lib/random';
+import { setDoubleTrace } from '../models/deviceStep';
+import { TrainingSession, type HostBatch, type SessionOptions } from './session';
+import { bits, smallConfig } from './testSupport';
+
+beforeAll(async () => {
+  await useBackend('webgpu');
+  setDoubleTrace(true);
+}, 60_000);
+afterAll(() => {
+  setDoubleTrace(false);
+});
+
+function batch(config: StudioConfig, count: number, key: number): HostBatch {
+  const size = config.model.image_size;
+  const random = new Random('planned', key);
+  const images = Float32Array.from({ length: count * size * size * 3 }, () => random.uniform(-1, 1));
+  const labels = Int32Array.from({ length: count * size * size }, (_, i) => Number(i % size > size / 2));
+  return { images, labels, count, size };
+}
+
+interface Outcome {
+  readonly losses: readonly number[];
+  readonly norms: readonly number[];
+  readonly state: Awaited<ReturnType<TrainingSession['toTensorMap']>>;
+  readonly logits: Float32Array;
+}
+
+/** Four steps of two micro-batches, the second smaller; then a prediction. */
+async function run(config: StudioConfig, options: SessionOptions): Promise<Outcome> {
+  const session = new TrainingSession(config, null, options);
+  try {
+    const losses: number[] = [];
+    const norms: number[] = [];
+    for (let step = 0; step < 4; step++) {
+      const parts = [batch(config, 2, 2 * step), batch(config, 1, 2 * step + 1)];
+      const given = step % 2 === 0 ? parts : [parts[0] as HostBatch];
+      const { loss, gradNorm } = await session.step(given, 5e-3 / (step + 1), step, 2 * step);
+      losses.push(loss);
+      norms.push(gradNorm);
+    }
+    const { images, count, size } = batch(config, 2, 99);
+    const predicted = await session.predict(images, count, size);
+    const logits = (await predicted.data()) as Float32Array;
+    predicted.dispose();
+    if (options.execution === 'plan') expect(session.notPlanned).toBeNull();
+    return { losses, norms, state: await session.toTensorMap(), logits };
+  } finally {
+    session.dispose();
+  }
+}
+
+const MODELS: Readonly<Record<string, StudioConfig>> = {
+  tinyusfm: smallConfig('training.gradient_clip=0.5', 'model.drop_path=0', 'model.dropout=0'),
+  segformer: resolveConfig(configFiles, 'train', [
+    'model=segformer_nano', 'data=phantom', 'model.image_size=32', 'model.drop_path=0.2',
+    'model.classifier_dropout=0.2', 'optimizer.name=sgd',
+  ]).config, // prettier-ignore
+};
+
+describe.each(Object.entries(MODELS))('%s', (_, config) => {
+  it('replayed = taped, bit for bit; kernels = twins up to rounding; nothing is left on the device', async () => {
+    trimMemory();
+    const before = { tensors: tf.memory().numTensors, own: studioBackend()?.ownBytes };
+    const planned = await run(config, { execution: 'plan' });
+    const taped = await run(config, { execution: 'tape' });
+    expect(planned.losses).toEqual(taped.losses);
+    expect(planned.norms).toEqual(taped.norms);
+    expect(bits({ dtype: 'float32', shape: [], data: planned.logits })).toEqual(
+      bits({ dtype: 'float32', shape: [], data: taped.logits }),
+    );
+    for (const [name, tensor] of planned.state) {
+      expect(bits(taped.state.get(name) ?? tensor), name).toEqual(bits(tensor));
+    }
+    setKernels(false);
+    const twins = await run(config, {}).finally(() => setKernels(true));
+    planned.losses.forEach((loss, i) => {
+      expect(Math.abs(loss / (twins.losses[i] as number) - 1)).toBeLessThan(2e-4);
+    });
+    trimMemory();
+    expect({ tensors: tf.memory().numTensors, own: studioBackend()?.ownBytes }).toEqual(before);
+    expect(memoryUse().bytes).toBeGreaterThanOrEqual(0);
+  }, 240_000);
+});
