@@ -5,77 +5,13 @@
  * Statistics take two passes over the row (mean, then squared deviations), so a large mean costs no digits; the gradient reads x again
  * instead of a stored normalised copy: n = (x - mean) r, dx = r (g - mean(g) - n mean(g n)) with g = dy * weight.
  *
- * Software adapters: one invocation per row, no barriers; their four lanes are four rows. GPUs: `lanes` invocations per row with
- * a tree in workgroup memory, 64 / lanes rows per workgroup, so that short rows fill a workgroup too.
+ * Tiles: see rows.ts.
  * Weight and bias: sums over blocks of rows (one invocation per block and column), then over the blocks, both in a fixed order.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { FLAT_GROUP, flatGroups, isSoftwareAdapter, launch } from '../launch';
+import { launch } from '../launch';
 import { columnBlocks, sumBlocks } from './columnSums';
-
-/** Which kernels run; 'rows' is the one for software adapters. */
-export type RowVariant = 'rows' | 'tree';
-
-export const rowVariant = (): RowVariant => (isSoftwareAdapter() ? 'rows' : 'tree');
-
-const WORKGROUP = 64;
-
-/** Items of a row of c values, and how a row is spread: 0 lanes for one invocation per row. */
-export function rowLayout(c: number, variant: RowVariant): { T: string; n: number; lanes: number } {
-  const quads = c % 4 === 0;
-  const n = quads ? c / 4 : c;
-  const lanes = variant === 'rows' ? 0 : n <= 8 ? 4 : n <= 32 ? 16 : WORKGROUP;
-  return { T: quads ? 'vec4<f32>' : 'f32', n, lanes };
-}
-
-/**
- * WGSL frame of a kernel over rows: `body` sees `row` (clamped), `inside`, `base` (first item), and loops
- * `for (var j = start; j < u.n; j += step)`; `total(vec2)` adds up a pair over the row.
- */
-export function rowFrame(T: string, lanes: number, body: string): string {
-  const add = T === 'f32' ? 'x' : '(x.x + x.y) + (x.z + x.w)';
-  const head = `alias T = ${T};
-fn within(x: T) -> f32 { return ${add}; }
-${FLAT_GROUP}`;
-  const start = `@compute @workgroup_size(${WORKGROUP}) fn main(@builtin(workgroup_id) group: vec3<u32>,
-  @builtin(num_workgroups) count: vec3<u32>, @builtin(local_invocation_index) local: u32) {`;
-  if (lanes === 0) {
-    return `${head}
-fn total(x: vec2<f32>) -> vec2<f32> { return x; }
-${start}
-  let row = flatGroup(group, count) * ${WORKGROUP}u + local;
-  if (row >= u.rows) { return; }
-  let inside = true; let leader = true; let base = row * u.n; let start = 0u; const step = 1u;
-  ${body}
-}`;
-  }
-  return `${head}
-var<workgroup> tree: array<vec2<f32>, ${WORKGROUP}>;
-var<private> at: u32;
-fn total(x: vec2<f32>) -> vec2<f32> {
-  tree[at] = x;
-  workgroupBarrier();
-  for (var half = ${lanes / 2}u; half > 0u; half /= 2u) {
-    if (at % ${lanes}u < half) { tree[at] += tree[at + half]; }
-    workgroupBarrier();
-  }
-  let sum = tree[at / ${lanes}u * ${lanes}u];
-  workgroupBarrier();
-  return sum;
-}
-${start}
-  at = local;
-  let wanted = flatGroup(group, count) * ${WORKGROUP / lanes}u + local / ${lanes}u;
-  let inside = wanted < u.rows;
-  let row = min(wanted, u.rows - 1u); // barriers ask all to come along
-  let base = row * u.n; let start = local % ${lanes}u; const step = ${lanes}u;
-  let leader = start == 0u;
-  ${body}
-}`;
-}
-
-export const rowGroups = (rows: number, lanes: number): [number, number, number] =>
-  flatGroups(Math.ceil((rows * Math.max(1, lanes)) / WORKGROUP));
+import { rowFrame, rowGroups, rowLayout, rowVariant, type RowVariant } from './rows';
 
 const FORWARD = `
   var s = T(0.0);

@@ -25,34 +25,50 @@ interface Engine {
  */
 let finished: readonly tf.Tensor[] = [];
 
-/** Gradients of `together` that nobody has asked for yet. */
-const unclaimed = new Set<tf.Tensor>();
-
 function start(saved: readonly tf.Tensor[]): void {
   for (const tensor of finished) tensor.dispose();
   finished = saved;
-  for (const tensor of unclaimed) tensor.dispose();
-  unclaimed.clear();
 }
 
-/**
- * Several gradients from one computation, for the functions that `backward` returns: it runs when the first is asked for; the others
- * outlive the engine's scope around that one and go with the next node if nobody asks.
- * @returns the k-th result; each may be asked for once.
- */
-export function together(compute: () => readonly tf.Tensor[]): (k: number) => tf.Tensor {
-  let results: readonly tf.Tensor[] | null = null;
-  return (k) => {
-    if (results === null) {
-      results = compute();
-      for (const tensor of results) unclaimed.add(tf.keep(tensor));
-    }
-    const kept = results[k] as tf.Tensor;
-    const own = tf.clone(kept); // shares the data and belongs to the scope that asks
-    unclaimed.delete(kept);
-    kept.dispose();
+interface Scopes {
+  readonly state: { activeScope: object; readonly scopeStack: readonly object[] };
+}
+
+/** Runs `compute` so that its results belong to the whole gradient pass, not to the engine's scope around a single gradient. */
+function inPass<T>(compute: () => T): T {
+  const { state } = tf.engine() as unknown as Scopes;
+  const inner = state.activeScope;
+  state.activeScope = state.scopeStack[state.scopeStack.length - 2] ?? inner;
+  try {
+    return compute();
+  } finally {
+    state.activeScope = inner;
+  }
+}
+
+/** Results of one computation, for several of the functions that `backward` returns. */
+export interface Together {
+  /** The k-th, handed out as a gradient. */
+  (k: number): tf.Tensor;
+  /** All, to be read by the gradient of another input; they stay ours. Before any is handed out, else it computes again. */
+  all(): readonly tf.Tensor[];
+}
+
+/** Several gradients from one computation, which runs when the first is asked for. It must dispose of its intermediates. */
+export function together(compute: () => readonly tf.Tensor[]): Together {
+  let results: readonly tf.Tensor[] = [];
+  const all = (): readonly tf.Tensor[] => (results = inPass(compute));
+  const ready = (k: number): tf.Tensor =>
+    results[k]?.isDisposed === false ? results[k] : (all()[k] as tf.Tensor);
+  const take = (k: number): tf.Tensor => {
+    const result = ready(k);
+    const own = tf.clone(result); // shares the data and belongs to the scope that asks
+    result.dispose();
     return own;
   };
+  return Object.assign(take, {
+    all: () => (results.length > 0 && results.every((t) => !t.isDisposed) ? results : all()),
+  });
 }
 
 /**
