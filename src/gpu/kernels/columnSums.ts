@@ -6,7 +6,7 @@
  * parallelism, which also bounds the rounding error to that of two short chains.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { FLAT_GROUP, flatGroups, launch } from '../launch';
+import { FLAT_GROUP, flatGroups, launch, type Launch } from '../launch';
 
 const WORKGROUP = 64;
 
@@ -18,10 +18,16 @@ export interface ColumnSums {
   readonly columns: number;
   /** `columns`: has the columns' element type T (vec4 or f32), else f32. */
   readonly inputs: Readonly<Record<string, { readonly tensor: tf.Tensor; readonly columns?: boolean }>>;
-  /** One or two expressions of type T; may use `column` (item of the row). */
+  /** Further uniforms; u.n (items per row), u.rows are there. */
+  readonly uniforms?: Launch['uniforms'];
+  /** Expressions of type T, summed over the rows as s0, s1, ...; may use `column` (item of the row). */
   readonly sums: readonly string[];
-  /** WGSL run once per invocation before the loop; may use `column`. */
+  /** What is written of them; the sums themselves unless said otherwise. */
+  readonly results?: readonly string[];
+  /** WGSL run once per invocation before the loop: `column`, `outer`, rows `shift + start` to `shift + end`. */
   readonly before?: string;
+  /** WGSL run for each item before the sums. */
+  readonly each?: string;
 }
 
 /** Partial sums, each [outer, blocks, columns]. */
@@ -29,55 +35,68 @@ export interface Partials {
   readonly tensors: readonly tf.Tensor[];
   readonly outer: number;
   readonly blocks: number;
+  /** Rows per block; the last block may have fewer. */
+  readonly blockRows: number;
   readonly columns: number;
 }
 
-const perItem = (columns: number): number => (columns % 4 === 0 ? 4 : 1);
+/** Element type and items of a row of `columns` values. */
+export function itemType(columns: number): { readonly T: string; readonly n: number } {
+  return columns % 4 === 0 ? { T: 'vec4<f32>', n: columns / 4 } : { T: 'f32', n: columns };
+}
 
 /** Rows per block: short chains, and enough invocations (4,096) to fill a machine where there are rows for it. */
-function blockRows(sums: ColumnSums, items: number): number {
+function rowsPerBlock(sums: ColumnSums, items: number): number {
   const chains = Math.max(1, Math.ceil(4096 / (items * sums.outer)));
   const blocks = Math.max(Math.sqrt(sums.rows), Math.min(chains, sums.rows / 16));
   return Math.max(1, Math.ceil(sums.rows / Math.min(1024, blocks)));
 }
 
-const PARTIALS = (T: string, sums: readonly string[], before: string): string => `alias T = ${T};
+const HEAD = (T: string): string => `alias T = ${T};
 ${FLAT_GROUP}
 @compute @workgroup_size(${WORKGROUP}) fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
   @builtin(local_invocation_index) lane: u32) {
   let id = flatGroup(group, count) * ${WORKGROUP}u + lane;
-  if (id >= u.size) { return; }
+  if (id >= u.size) { return; }`;
+
+/** Which column, and which rows of which matrix. */
+const BLOCK = `
   let column = id % u.n;
-  let block = id / u.n;
-  let start = block % u.blocks * u.blockRows;
+  let outer = id / u.n / u.blocks;
+  let start = id / u.n % u.blocks * u.blockRows;
   let end = min(u.rows, start + u.blockRows);
-  let shift = block / u.blocks * u.rows;
-  ${before}
+  let shift = outer * u.rows;`;
+
+const PARTIALS = (T: string, { sums, results, before, each }: ColumnSums): string => `${HEAD(T)}${BLOCK}
+  ${before ?? ''}
   ${sums.map((_, k) => `var s${k} = T(0.0);`).join(' ')}
   for (var row = shift + start; row < shift + end; row++) {
     let i = row * u.n + column;
+    ${each ?? ''}
     ${sums.map((sum, k) => `s${k} += ${sum};`).join(' ')}
   }
-  ${sums.map((_, k) => `p${k}[id] = s${k};`).join(' ')}
+  ${sums.map((_, k) => `p${k}[id] = ${results?.[k] ?? `s${k}`};`).join(' ')}
 }`;
+
+const typed = (inputs: ColumnSums['inputs'], T: string): Launch['inputs'] =>
+  Object.fromEntries(
+    Object.entries(inputs).map(([name, { tensor, columns }]) => [
+      name,
+      { tensor, type: columns === true ? T : 'f32' },
+    ]),
+  );
 
 /** First pass. */
 export function columnBlocks(sums: ColumnSums): Partials {
   const { outer, rows, columns } = sums;
-  const T = perItem(columns) === 4 ? 'vec4<f32>' : 'f32';
-  const n = columns / perItem(columns);
-  const each = blockRows(sums, n);
-  const blocks = Math.ceil(rows / each);
+  const { T, n } = itemType(columns);
+  const blockRows = rowsPerBlock(sums, n);
+  const blocks = Math.ceil(rows / blockRows);
   const size = outer * blocks * n;
   const tensors = launch({
     name: sums.name,
     variant: 'partials',
-    inputs: Object.fromEntries(
-      Object.entries(sums.inputs).map(([name, input]) => [
-        name,
-        { tensor: input.tensor, type: input.columns === true ? T : 'f32' },
-      ]),
-    ),
+    inputs: typed(sums.inputs, T),
     outputs: Object.fromEntries(
       sums.sums.map((_, k) => [`p${k}`, { shape: [outer, blocks, columns], type: T }]),
     ),
@@ -86,20 +105,16 @@ export function columnBlocks(sums: ColumnSums): Partials {
       n: ['u32', n],
       rows: ['u32', rows],
       blocks: ['u32', blocks],
-      blockRows: ['u32', each],
+      blockRows: ['u32', blockRows],
+      ...sums.uniforms,
     },
     groups: flatGroups(Math.ceil(size / WORKGROUP)),
-    wgsl: () => PARTIALS(T, sums.sums, sums.before ?? ''),
+    wgsl: () => PARTIALS(T, sums),
   });
-  return { tensors, outer, blocks, columns };
+  return { tensors, outer, blocks, blockRows, columns };
 }
 
-const FINISH = (T: string, count: number): string => `alias T = ${T};
-${FLAT_GROUP}
-@compute @workgroup_size(${WORKGROUP}) fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
-  @builtin(local_invocation_index) lane: u32) {
-  let id = flatGroup(group, count) * ${WORKGROUP}u + lane;
-  if (id >= u.size) { return; }
+const FINISH = (T: string, count: number): string => `${HEAD(T)}
   let first = id / u.n * u.n * u.blocks + id % u.n;
   ${Array.from({ length: count }, (_, k) => `var s${k} = T(0.0);`).join(' ')}
   for (var b = 0u; b < u.blocks; b++) {
@@ -112,8 +127,7 @@ ${FLAT_GROUP}
 /** Second pass: each sum [outer * columns]. Disposes of the partial sums. */
 export function sumBlocks(partials: Partials): tf.Tensor[] {
   const { tensors, outer, blocks, columns } = partials;
-  const T = perItem(columns) === 4 ? 'vec4<f32>' : 'f32';
-  const n = columns / perItem(columns);
+  const { T, n } = itemType(columns);
   const out = launch({
     name: 'sum-blocks',
     variant: `${tensors.length}`,
@@ -133,4 +147,52 @@ export function middleSums(x: tf.Tensor, outer: number, rows: number, columns: n
   return sumBlocks(
     columnBlocks({ name: 'column-sums', outer, rows, columns, inputs, sums: ['x[i]'] }),
   )[0] as tf.Tensor;
+}
+
+/** A value for each element of [outer, rows, columns] that depends on its column; fields as in ColumnSums. */
+export interface ColumnMap extends Pick<ColumnSums, 'name' | 'columns' | 'inputs' | 'uniforms' | 'before'> {
+  /** 1 unless said otherwise. */
+  readonly outer?: number;
+  /** Of the output and of the inputs with columns. */
+  readonly shape: readonly number[];
+  /** WGSL expression of type T from item i. */
+  readonly value: string;
+  /** One value per item even where four would fit. */
+  readonly scalar?: boolean;
+}
+
+/** Rows per invocation: what `before` computes serves them all. */
+const MAP_ROWS = 16;
+
+const MAP = (T: string, { before, value }: ColumnMap): string => `${HEAD(T)}${BLOCK}
+  ${before ?? ''}
+  for (var row = shift + start; row < shift + end; row++) {
+    let i = row * u.n + column;
+    out[i] = ${value};
+  }
+}`;
+
+/** One dispatch. */
+export function columnMap(map: ColumnMap): tf.Tensor {
+  const { columns, shape, outer = 1 } = map;
+  const { T, n } = map.scalar === true ? { T: 'f32', n: columns } : itemType(columns);
+  const rows = shape.reduce((a, b) => a * b, 1) / columns / outer;
+  const blocks = Math.ceil(rows / MAP_ROWS);
+  const size = outer * blocks * n;
+  return launch({
+    name: map.name,
+    variant: 'map',
+    inputs: typed(map.inputs, T),
+    outputs: { out: { shape, type: T } },
+    uniforms: {
+      size: ['u32', size],
+      n: ['u32', n],
+      rows: ['u32', rows],
+      blocks: ['u32', blocks],
+      blockRows: ['u32', MAP_ROWS],
+      ...map.uniforms,
+    },
+    groups: flatGroups(Math.ceil(size / WORKGROUP)),
+    wgsl: () => MAP(T, map),
+  })[0] as tf.Tensor;
 }

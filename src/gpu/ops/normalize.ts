@@ -4,9 +4,19 @@
  * dx = r (g - mean(g) - n mean(g n)) with n the normalised input, r = 1 / sqrt(var + eps), g = dy * weight.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import {
+  batchNormalise,
+  batchNormInputGradient,
+  batchNormParameterGradients,
+  batchStatistics,
+  updateRunningStatistics,
+  type BatchNormKept,
+  type ColumnStatistics,
+} from '../kernels/batchNorm';
 import { layerNormForward, layerNormInputGradient, layerNormParameterGradients } from '../kernels/layerNorm';
 import { kernelsOn } from '../launch';
 import { differentiable, differentiableWithAside, together } from './differentiable';
+import { relu as reluOf } from './elementwise';
 import { asRows, columnSums } from './matmul';
 
 /**
@@ -74,6 +84,11 @@ export interface BatchNormResult {
   readonly variance: tf.Tensor1D;
 }
 
+export interface BatchNormOptions {
+  /** max(y, 0) in the same dispatch, forward and backward. */
+  readonly relu?: boolean;
+}
+
 /**
  * BatchNorm in training mode: statistics over all axes but the last, biased variance.
  * @param x [..., c]
@@ -81,6 +96,69 @@ export interface BatchNormResult {
  * @param bias (c)
  */
 export function batchNormTrain(
+  x: tf.Tensor,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D,
+  eps: number,
+  options: BatchNormOptions = {},
+): BatchNormResult {
+  const relu = options.relu === true;
+  if (!kernelsOn()) {
+    const result = batchNormTrainTwin(x, weight, bias, eps);
+    return relu ? { ...result, y: reluOf(result.y) } : result;
+  }
+  const [y, mean, variance] = differentiableWithAside(
+    { x, weight, bias },
+    (save) => {
+      const batch = batchStatistics(x, eps);
+      const out = batchNormalise(x, batch, weight, bias, relu);
+      save(relu ? [x, batch.packed, weight, out] : [x, batch.packed, weight]);
+      return [out, batch.mean, batch.variance];
+    },
+    (dy, saved) => {
+      const [x0, packed, weight0, y0 = null] = saved as readonly [
+        tf.Tensor,
+        tf.Tensor,
+        tf.Tensor,
+        tf.Tensor?,
+      ];
+      return batchNormGradients(dy, { x: x0, y: y0, statistics: { packed }, weight: weight0 }, true);
+    },
+  ) as [tf.Tensor, tf.Tensor1D, tf.Tensor1D];
+  return { y, mean, variance };
+}
+
+/** @param training whether the statistics depend on x. */
+function batchNormGradients(dy: tf.Tensor, kept: BatchNormKept, training: boolean) {
+  const parameters = together(() => batchNormParameterGradients(dy, kept));
+  return {
+    x: () => batchNormInputGradient(dy, kept, training ? parameters.all() : null),
+    weight: () => parameters(0),
+    bias: () => parameters(1),
+  };
+}
+
+/** torch's new running statistics (c): old (1 - momentum) + batch momentum; the variance becomes unbiased by `factor`, n / (n - 1). */
+export function blendRunningStatistics(
+  running: { readonly mean: tf.Tensor; readonly variance: tf.Tensor },
+  batch: { readonly mean: tf.Tensor; readonly variance: tf.Tensor },
+  momentum: number,
+  factor: number,
+): { readonly mean: tf.Tensor1D; readonly variance: tf.Tensor1D } {
+  if (kernelsOn()) {
+    const [mean, variance] = updateRunningStatistics(
+      running.mean, running.variance, batch.mean, batch.variance, momentum, factor); // prettier-ignore
+    return { mean, variance };
+  }
+  const blend = (old: tf.Tensor, now: tf.Tensor, share: number): tf.Tensor1D =>
+    tf.add(tf.mul(old, 1 - momentum), tf.mul(now, share));
+  return {
+    mean: blend(running.mean, batch.mean, momentum),
+    variance: blend(running.variance, batch.variance, momentum * factor),
+  };
+}
+
+function batchNormTrainTwin(
   x: tf.Tensor,
   weight: tf.Tensor1D,
   bias: tf.Tensor1D,
@@ -118,7 +196,10 @@ export function batchNormTrain(
   return { y, mean, variance };
 }
 
-/** BatchNorm in evaluation mode: fixed running statistics, a scale and a shift per channel. */
+/**
+ * BatchNorm in evaluation mode: fixed running statistics, a scale and a shift per channel; these take no gradient.
+ * @param x [..., c]; the rest (c).
+ */
 export function batchNormEval(
   x: tf.Tensor,
   weight: tf.Tensor1D,
@@ -126,8 +207,31 @@ export function batchNormEval(
   runningMean: tf.Tensor1D,
   runningVar: tf.Tensor1D,
   eps: number,
+  options: BatchNormOptions = {},
 ): tf.Tensor {
-  const scale = tf.mul(weight, tf.rsqrt(tf.add(runningVar, eps)));
-  const shift = tf.sub(bias, tf.mul(runningMean, scale));
-  return tf.add(tf.mul(x, scale), shift);
+  const relu = options.relu === true;
+  if (!kernelsOn()) {
+    const scale = tf.mul(weight, tf.rsqrt(tf.add(runningVar, eps)));
+    const shift = tf.sub(bias, tf.mul(runningMean, scale));
+    const y = tf.add(tf.mul(x, scale), shift);
+    return relu ? reluOf(y) : y;
+  }
+  return differentiable(
+    { x, weight, bias },
+    (save) => {
+      const statistics: ColumnStatistics = { mean: runningMean, variance: runningVar, eps };
+      const y = batchNormalise(x, statistics, weight, bias, relu);
+      save([x, weight, runningMean, runningVar, ...(relu ? [y] : [])]);
+      return y;
+    },
+    (dy, saved) => {
+      const [x0, weight0, mean, variance, y = null] = saved as readonly [
+        tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor?]; // prettier-ignore
+      return batchNormGradients(
+        dy,
+        { x: x0, y, statistics: { mean, variance, eps }, weight: weight0 },
+        false,
+      );
+    },
+  );
 }
