@@ -1,7 +1,9 @@
 /** @file Optimiser kernels against float64 loops of torch's formulas; norm, accumulation and copies. */
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { studioBackend } from '../launch';
 import { useBackend } from '../ops/testSupport';
+import type { StudioBackend } from '../studioBackend';
 import { accumulate, adamwStep, copyInto, gradientNorm, sgdStep, stepScalars } from './adamw';
 
 beforeAll(() => useBackend('webgpu'));
@@ -178,4 +180,19 @@ it('copies whole numbers, and refuses another size', async () => {
   expect([...(await y.data())]).toEqual([1, -2, 3]);
   expect(() => copyInto(y, tf.zeros([4], 'int32'))).toThrow('does not fit');
   tf.dispose([x, y]);
+});
+
+it('buffers larger than one binding are taken in pieces', async () => {
+  const n = 64 * 37;
+  const gradients = [gradientOf(n, 0), gradientOf(n, 1)];
+  const whole = await device('adamw', values(n, 1), gradients, null);
+  const { device: gpu } = studioBackend() as StudioBackend;
+  Object.defineProperty(gpu, 'limits', { value: { maxStorageBufferBindingSize: 256 * 10 }, configurable: true }); // prettier-ignore
+  try {
+    const pieces = await device('adamw', values(n, 1), gradients, null);
+    for (const key of ['p', 'm', 'v'] as const) expect([...pieces[key]]).toEqual([...whole[key]]);
+    expect(Math.abs((pieces.clip[0] as number) / (whole.clip[0] as number) - 1)).toBeLessThan(3e-7);
+  } finally {
+    delete (gpu as { limits?: unknown }).limits;
+  }
 });
