@@ -28,6 +28,8 @@ export interface ColumnSums {
   readonly before?: string;
   /** WGSL run for each item before the sums. */
   readonly each?: string;
+  /** One column per item even where four would fit. */
+  readonly scalar?: boolean;
 }
 
 /** Partial sums, each [outer, blocks, columns]. */
@@ -41,8 +43,8 @@ export interface Partials {
 }
 
 /** Element type and items of a row of `columns` values. */
-export function itemType(columns: number): { readonly T: string; readonly n: number } {
-  return columns % 4 === 0 ? { T: 'vec4<f32>', n: columns / 4 } : { T: 'f32', n: columns };
+export function itemType(columns: number, scalar = false): { readonly T: string; readonly n: number } {
+  return columns % 4 === 0 && !scalar ? { T: 'vec4<f32>', n: columns / 4 } : { T: 'f32', n: columns };
 }
 
 /** Rows per block: short chains, and enough invocations (4,096) to fill a machine where there are rows for it. */
@@ -89,7 +91,7 @@ const typed = (inputs: ColumnSums['inputs'], T: string): Launch['inputs'] =>
 /** First pass. */
 export function columnBlocks(sums: ColumnSums): Partials {
   const { outer, rows, columns } = sums;
-  const { T, n } = itemType(columns);
+  const { T, n } = itemType(columns, sums.scalar);
   const blockRows = rowsPerBlock(sums, n);
   const blocks = Math.ceil(rows / blockRows);
   const size = outer * blocks * n;
@@ -124,8 +126,8 @@ const FINISH = (T: string, count: number): string => `${HEAD(T)}
   ${Array.from({ length: count }, (_, k) => `y${k}[id] = s${k};`).join(' ')}
 }`;
 
-/** Second pass: each sum [outer * columns]. Disposes of the partial sums. */
-export function sumBlocks(partials: Partials): tf.Tensor[] {
+/** Second pass: each sum [outer * columns]. Disposes of the partial sums unless they are the caller's. */
+export function sumBlocks(partials: Partials, own = true): tf.Tensor[] {
   const { tensors, outer, blocks, columns } = partials;
   const { T, n } = itemType(columns);
   const out = launch({
@@ -137,7 +139,7 @@ export function sumBlocks(partials: Partials): tf.Tensor[] {
     groups: flatGroups(Math.ceil((outer * n) / WORKGROUP)),
     wgsl: () => FINISH(T, tensors.length),
   });
-  tf.dispose([...tensors]);
+  if (own) tf.dispose([...tensors]);
   return out;
 }
 
@@ -150,15 +152,16 @@ export function middleSums(x: tf.Tensor, outer: number, rows: number, columns: n
 }
 
 /** A value for each element of [outer, rows, columns] that depends on its column; fields as in ColumnSums. */
-export interface ColumnMap extends Pick<ColumnSums, 'name' | 'columns' | 'inputs' | 'uniforms' | 'before'> {
+export interface ColumnMap extends Pick<
+  ColumnSums,
+  'name' | 'columns' | 'inputs' | 'uniforms' | 'before' | 'scalar'
+> {
   /** 1 unless said otherwise. */
   readonly outer?: number;
   /** Of the output and of the inputs with columns. */
   readonly shape: readonly number[];
   /** WGSL expression of type T from item i. */
   readonly value: string;
-  /** One value per item even where four would fit. */
-  readonly scalar?: boolean;
 }
 
 /** Rows per invocation: what `before` computes serves them all. */
@@ -175,7 +178,7 @@ const MAP = (T: string, { before, value }: ColumnMap): string => `${HEAD(T)}${BL
 /** One dispatch. */
 export function columnMap(map: ColumnMap): tf.Tensor {
   const { columns, shape, outer = 1 } = map;
-  const { T, n } = map.scalar === true ? { T: 'f32', n: columns } : itemType(columns);
+  const { T, n } = itemType(columns, map.scalar);
   const rows = shape.reduce((a, b) => a * b, 1) / columns / outer;
   const blocks = Math.ceil(rows / MAP_ROWS);
   const size = outer * blocks * n;

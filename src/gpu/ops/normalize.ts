@@ -1,5 +1,5 @@
 /**
- * @file LayerNorm and BatchNorm as torch has them. Imports tfjs-core only.
+ * @file LayerNorm, BatchNorm and GroupNorm as torch has them. Imports tfjs-core only.
  * Both keep the normalised input and the reciprocal deviation for their gradient:
  * dx = r (g - mean(g) - n mean(g n)) with n the normalised input, r = 1 / sqrt(var + eps), g = dy * weight.
  */
@@ -13,6 +13,13 @@ import {
   type BatchNormKept,
   type ColumnStatistics,
 } from '../kernels/batchNorm';
+import {
+  groupNormForward,
+  groupNormInputGradient,
+  groupNormParameterGradients,
+  groupNormSums,
+  type GroupNormKept,
+} from '../kernels/groupNorm';
 import { layerNormForward, layerNormInputGradient, layerNormParameterGradients } from '../kernels/layerNorm';
 import { kernelsOn } from '../launch';
 import { differentiable, differentiableWithAside, together } from './differentiable';
@@ -234,4 +241,71 @@ export function batchNormEval(
       );
     },
   );
+}
+
+/**
+ * GroupNorm of channels-last images, torch's: statistics per image and group over all positions and the group's channels.
+ * @param x [b, ..., c], c a multiple of `groups`.
+ * @param weight (c)
+ * @param bias (c)
+ * @throws Error when the groups do not divide the channels.
+ */
+export function groupNorm(
+  x: tf.Tensor,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D,
+  groups: number,
+  eps: number,
+): tf.Tensor {
+  if (weight.size % groups !== 0) {
+    throw new Error(`groupNorm: ${groups} groups do not divide ${weight.size} channels`);
+  }
+  return kernelsOn()
+    ? groupNormKernels(x, weight, bias, groups, eps)
+    : groupNormTwin(x, weight, bias, groups, eps);
+}
+
+function groupNormKernels(
+  x: tf.Tensor,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D,
+  groups: number,
+  eps: number,
+): tf.Tensor {
+  return differentiable(
+    { x, weight, bias },
+    (save) => {
+      const { y, mean, rstd } = groupNormForward(x, weight, bias, groups, eps);
+      save([x, mean, rstd, weight]);
+      return y;
+    },
+    (dy, saved) => {
+      const [x0, mean, rstd, weight0] = saved as readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+      const kept: GroupNormKept = { x: x0, mean, rstd, weight: weight0, groups };
+      const sums = together(() => groupNormSums(dy, kept));
+      const parameters = together(() => groupNormParameterGradients(sums.all(), x0.shape[0] as number));
+      return {
+        x: () => groupNormInputGradient(dy, kept, sums.all()),
+        weight: () => parameters(0),
+        bias: () => parameters(1),
+      };
+    },
+  );
+}
+
+/** Plain tfjs on [b, positions, groups, channels per group], with tfjs' own gradients. */
+function groupNormTwin(
+  x: tf.Tensor,
+  weight: tf.Tensor1D,
+  bias: tf.Tensor1D,
+  groups: number,
+  eps: number,
+): tf.Tensor {
+  const c = weight.size;
+  const images = x.shape[0] as number;
+  const grouped = tf.reshape(x, [images, x.size / c / images, groups, c / groups]);
+  const centred = tf.sub(grouped, tf.mean(grouped, [1, 3], true));
+  const r = tf.rsqrt(tf.add(tf.mean(tf.square(centred), [1, 3], true), eps));
+  const n = tf.reshape(tf.mul(centred, r), x.shape);
+  return tf.add(tf.mul(n, weight), bias);
 }
