@@ -5,11 +5,12 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { attention } from '../gpu/ops/attention';
-import { add, gelu, relu } from '../gpu/ops/elementwise';
+import { add, gelu } from '../gpu/ops/elementwise';
 import { linear } from '../gpu/ops/matmul';
 import { resizeBilinear } from '../gpu/ops/resize';
 import {
-  batchNormLayer, convLayer, depthwiseLayer, dropout, dropPath, layerNormLayer, linearLayer,
+  batchNormLayer, convLayer, depthwiseLayer, dropout, layerNormLayer, linearLayer,
+  residualLinear,
 } from '../nn/layers'; // prettier-ignore
 import { integerKey, integersKey, numberKey, requireKey } from './architecture';
 import { adaptSegFormer } from './segformerNames';
@@ -110,14 +111,14 @@ function parameters(a: SegFormerArchitecture): ParameterSpec[] {
   ];
 }
 
-/** Attention with keys and values from the r x r reduced map; x [b, h, w, c] normalised -> [b, h, w, c]. */
+/** Attention with keys and values from the r x r reduced map, without its output layer; x [b, h, w, c] normalised -> [b, h w, c]. */
 function efficientAttention(
   ctx: ForwardContext,
   a: SegFormerArchitecture,
   i: number,
   name: string,
   x: tf.Tensor4D,
-): tf.Tensor4D {
+): tf.Tensor3D {
   const self = `${name}.attention.self`;
   const sr = a.srRatios[i] as number;
   const tokens = (t: tf.Tensor): tf.Tensor3D => tf.reshape(t, [x.shape[0], -1, x.shape[3]]);
@@ -129,15 +130,13 @@ function efficientAttention(
   const q = tokens(linearLayer(ctx, `${self}.query`, x)); // [b, h w, c]
   const k = tokens(linearLayer(ctx, `${self}.key`, source)); // [b, h w / r r, c]
   const v = tokens(linearLayer(ctx, `${self}.value`, source));
-  const y = attention(q, k, v, a.heads[i] as number);
-  return tf.reshape(linearLayer(ctx, `${name}.attention.output.dense`, y), x.shape);
+  return attention(q, k, v, a.heads[i] as number);
 }
 
-/** Linear, depthwise 3x3, GELU, linear: [b, h, w, c] -> [b, h, w, c]. */
+/** Mix-FFN without its last layer: linear, depthwise 3x3, GELU: [b, h, w, c] -> [b, h, w, 4 c]. */
 function mixFfn(ctx: ForwardContext, name: string, x: tf.Tensor4D): tf.Tensor4D {
   const hidden = linearLayer(ctx, `${name}.mlp.dense1`, x); // [b, h, w, 4 c]
-  const mixed = gelu(depthwiseLayer(ctx, `${name}.mlp.dwconv.dwconv`, hidden));
-  return linearLayer(ctx, `${name}.mlp.dense2`, mixed);
+  return gelu(depthwiseLayer(ctx, `${name}.mlp.dwconv.dwconv`, hidden));
 }
 
 /** One transformer block of stage i; `rate` is its drop path. */
@@ -151,9 +150,12 @@ function block(
 ): tf.Tensor4D {
   const name = `segformer.encoder.block.${i}.${j}`;
   const n1 = layerNormLayer(ctx, `${name}.layer_norm_1`, x, a.layerNormEps);
-  const y = add(x, dropPath(ctx, `${name}.drop_path1`, efficientAttention(ctx, a, i, name, n1), rate));
+  const mixed = efficientAttention(ctx, a, i, name, n1);
+  const output = `${name}.attention.output.dense`;
+  const y = residualLinear(ctx, output, mixed, x, { site: `${name}.drop_path1`, rate });
   const n2 = layerNormLayer(ctx, `${name}.layer_norm_2`, y, a.layerNormEps);
-  return add(y, dropPath(ctx, `${name}.drop_path2`, mixFfn(ctx, name, n2), rate));
+  const hidden = mixFfn(ctx, name, n2);
+  return residualLinear(ctx, `${name}.mlp.dense2`, hidden, y, { site: `${name}.drop_path2`, rate });
 }
 
 /** The four stage outputs [b, s / 4 ... s / 32, ., c_i]. */
@@ -195,7 +197,7 @@ function decoder(
     return resizeBilinear(fused, height, width);
   });
   const sum = parts.reduceRight((total, part) => add(total, part));
-  const y = relu(batchNormLayer(ctx, 'decode_head.batch_norm', sum));
+  const y = batchNormLayer(ctx, 'decode_head.batch_norm', sum, { relu: true });
   return convLayer(
     ctx,
     'decode_head.classifier',

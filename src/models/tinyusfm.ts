@@ -5,10 +5,10 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { attention } from '../gpu/ops/attention';
-import { add, gelu, relu } from '../gpu/ops/elementwise';
+import { add } from '../gpu/ops/elementwise';
 import { resizeBilinear } from '../gpu/ops/resize';
 import {
-  batchNormLayer, convLayer, dropout2d, dropPath, layerNormLayer, linearLayer,
+  batchNormLayer, convLayer, dropout2d, layerNormLayer, linearLayer, residualLinear,
 } from '../nn/layers'; // prettier-ignore
 import { integerKey, integersKey, numberKey, requireKey } from './architecture';
 import { batchNormSpecs, linearSpecs, normSpecs, parameter, torchConvSpecs } from './specs';
@@ -119,12 +119,11 @@ function block(ctx: ForwardContext, a: TinyUsfmArchitecture, i: number, x: tf.Te
   const n1 = layerNormLayer(ctx, `${name}.norm1`, x, a.layerNormEps);
   const qkv = linearLayer(ctx, `${name}.attn.qkv`, n1); // [b, n, 3 c]
   const [q, k, v] = tf.split(qkv, 3, 2) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
-  const mixed = linearLayer(ctx, `${name}.attn.proj`, attention(q, k, v, a.heads));
-  const y = add(x, dropPath(ctx, `${name}.drop_path1`, mixed, rate));
+  const mixed = attention(q, k, v, a.heads);
+  const y = residualLinear(ctx, `${name}.attn.proj`, mixed, x, { site: `${name}.drop_path1`, rate });
   const n2 = layerNormLayer(ctx, `${name}.norm2`, y, a.layerNormEps);
-  const hidden = gelu(linearLayer(ctx, `${name}.mlp.fc1`, n2)); // [b, n, 4 c]
-  const out = linearLayer(ctx, `${name}.mlp.fc2`, hidden);
-  return add(y, dropPath(ctx, `${name}.drop_path2`, out, rate));
+  const hidden = linearLayer(ctx, `${name}.mlp.fc1`, n2, { activation: 'gelu' }); // [b, n, 4 c]
+  return residualLinear(ctx, `${name}.mlp.fc2`, hidden, y, { site: `${name}.drop_path2`, rate });
 }
 
 /** The four chosen block outputs as images [b, g, g, c], without class token and final norm. */
@@ -167,7 +166,7 @@ function neck(ctx: ForwardContext, features: readonly tf.Tensor4D[]): tf.Tensor4
 function head(ctx: ForwardContext, a: TinyUsfmArchitecture, levels: readonly tf.Tensor4D[]): tf.Tensor4D {
   const laterals = levels.map((level, i) => {
     const name = `decode_head.lateral_convs.${i}`;
-    return relu(batchNormLayer(ctx, `${name}.1`, convLayer(ctx, `${name}.0`, level)));
+    return batchNormLayer(ctx, `${name}.1`, convLayer(ctx, `${name}.0`, level), { relu: true });
   });
   for (let i = laterals.length - 1; i > 0; i--) {
     const finer = laterals[i - 1] as tf.Tensor4D;
@@ -176,7 +175,7 @@ function head(ctx: ForwardContext, a: TinyUsfmArchitecture, levels: readonly tf.
   const outputs = laterals.map((lateral, i) => {
     const name = `decode_head.fpn_convs.${i}`;
     const y = convLayer(ctx, `${name}.0`, lateral, { stride: 1, padding: 1 });
-    return relu(batchNormLayer(ctx, `${name}.1`, y));
+    return batchNormLayer(ctx, `${name}.1`, y, { relu: true });
   });
   const finest = outputs[0] as tf.Tensor4D;
   const sum = outputs

