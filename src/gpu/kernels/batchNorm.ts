@@ -132,7 +132,6 @@ export function batchNormalise(
   relu: boolean,
 ): tf.Tensor {
   const { kind, inputs, uniforms, before } = statisticsOf(statistics);
-  const value = '(x[i] - m) * scale + b';
   return columnMap({
     name: `batch-norm-${kind}${relu ? '-relu' : ''}`,
     columns: weight.size,
@@ -145,7 +144,8 @@ export function batchNormalise(
     uniforms,
     shape: x.shape,
     before: `${before} let scale = r * weight[column]; let b = bias[column];`,
-    value: relu ? `max(${value}, T(0.0))` : value,
+    each: 'let v = (x[i] - m) * scale + b;',
+    value: relu ? 'select(v, T(0.0), v < T(0.0))' : 'v', // a NaN passes, so that a diverged run shows
   });
 }
 

@@ -6,7 +6,7 @@
  * parallelism, which also bounds the rounding error to that of two short chains.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { FLAT_GROUP, flatGroups, launch, type Launch } from '../launch';
+import { FLAT_GROUP, flatGroups, isSoftwareAdapter, launch, type Launch } from '../launch';
 
 const WORKGROUP = 64;
 
@@ -26,7 +26,7 @@ export interface ColumnSums {
   readonly results?: readonly string[];
   /** WGSL run once per invocation before the loop: `column`, `outer`, rows `shift + start` to `shift + end`. */
   readonly before?: string;
-  /** WGSL run for each item before the sums. */
+  /** WGSL run for each item first. */
   readonly each?: string;
   /** One column per item even where four would fit. */
   readonly scalar?: boolean;
@@ -154,7 +154,7 @@ export function middleSums(x: tf.Tensor, outer: number, rows: number, columns: n
 /** A value for each element of [outer, rows, columns] that depends on its column; fields as in ColumnSums. */
 export interface ColumnMap extends Pick<
   ColumnSums,
-  'name' | 'columns' | 'inputs' | 'uniforms' | 'before' | 'scalar'
+  'name' | 'columns' | 'inputs' | 'uniforms' | 'before' | 'each' | 'scalar'
 > {
   /** 1 unless said otherwise. */
   readonly outer?: number;
@@ -164,13 +164,15 @@ export interface ColumnMap extends Pick<
   readonly value: string;
 }
 
-/** Rows per invocation: what `before` computes serves them all. */
-const MAP_ROWS = 16;
+/** Rows per invocation: what `before` computes serves them all. On software adapters an invocation itself costs as much as rows. */
+const mapRows = (rows: number, items: number): number =>
+  isSoftwareAdapter() ? Math.min(64, Math.max(16, Math.floor((rows * items) / 1024))) : 16;
 
-const MAP = (T: string, { before, value }: ColumnMap): string => `${HEAD(T)}${BLOCK}
+const MAP = (T: string, { before, each, value }: ColumnMap): string => `${HEAD(T)}${BLOCK}
   ${before ?? ''}
   for (var row = shift + start; row < shift + end; row++) {
     let i = row * u.n + column;
+    ${each ?? ''}
     out[i] = ${value};
   }
 }`;
@@ -180,7 +182,8 @@ export function columnMap(map: ColumnMap): tf.Tensor {
   const { columns, shape, outer = 1 } = map;
   const { T, n } = itemType(columns, map.scalar);
   const rows = shape.reduce((a, b) => a * b, 1) / columns / outer;
-  const blocks = Math.ceil(rows / MAP_ROWS);
+  const blockRows = mapRows(rows * outer, n);
+  const blocks = Math.ceil(rows / blockRows);
   const size = outer * blocks * n;
   return launch({
     name: map.name,
@@ -192,7 +195,7 @@ export function columnMap(map: ColumnMap): tf.Tensor {
       n: ['u32', n],
       rows: ['u32', rows],
       blocks: ['u32', blocks],
-      blockRows: ['u32', MAP_ROWS],
+      blockRows: ['u32', blockRows],
       ...map.uniforms,
     },
     groups: flatGroups(Math.ceil(size / WORKGROUP)),

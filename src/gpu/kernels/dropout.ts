@@ -6,10 +6,8 @@
  * even i. Integer arithmetic only, so every adapter draws the same units. One vec4 per item costs two hashes.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { FLAT_GROUP, flatGroups, launch } from '../launch';
-import type { Broadcast } from './elementwise';
-
-const WORKGROUP = 64;
+import { launch } from '../launch';
+import { forItems, itemGroups, itemsEach, type Broadcast } from './elementwise';
 
 const HASH = `
 fn fmix32(x: u32) -> u32 {
@@ -32,20 +30,21 @@ const MASKS = {
   single: 'one(m)',
 } as const;
 
-const wgsl = (mask: keyof typeof MASKS): string => `${FLAT_GROUP}${HASH}
-@compute @workgroup_size(${WORKGROUP}) fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) count: vec3<u32>,
-  @builtin(local_invocation_index) lane: u32) {
-  let i = flatGroup(group, count) * ${WORKGROUP}u + lane;
-  if (i >= u.size) { return; }
-  let m = (i / u.block) * u.inner + i % u.inner; // the mask's item
-  y[i] = x[i] * ${MASKS[mask]};
-}`;
+// m is the mask's item
+const body = (mask: keyof typeof MASKS): string =>
+  `let m = (i / u.block) * u.inner + i % u.inner; y[i] = x[i] * ${MASKS[mask]};`;
 
 /**
  * x * mask, shape of x; the gradient is the same product with dy.
  * @param key [1] int32. @param keep probability of staying, in (0, 1]. @param along how the mask broadcasts to x's shape.
  */
-export function maskedByKey(x: tf.Tensor, key: tf.TensorInfo, keep: number, along: Broadcast): tf.Tensor {
+export function maskedByKey(
+  x: tf.Tensor,
+  key: tf.TensorInfo,
+  keep: number,
+  along: Broadcast,
+  each = itemsEach(),
+): tf.Tensor {
   const { repeated, inner } = along;
   const mask = inner % 4 === 0 ? 'quads' : inner === 1 && repeated % 4 === 0 ? 'splat' : 'single';
   const per = mask === 'single' ? 1 : 4;
@@ -54,7 +53,7 @@ export function maskedByKey(x: tf.Tensor, key: tf.TensorInfo, keep: number, alon
   const repeatedItems = mask === 'splat' ? repeated / 4 : repeated;
   return launch({
     name: 'dropout',
-    variant: mask,
+    variant: `${mask} each${each}`,
     inputs: { x: { tensor: x, type: T }, key: { tensor: key, type: 'i32' } },
     outputs: { y: { shape: x.shape, type: T } },
     uniforms: {
@@ -65,7 +64,7 @@ export function maskedByKey(x: tf.Tensor, key: tf.TensorInfo, keep: number, alon
       threshold: ['u32', Math.round(keep * 65536)],
       scale: ['f32', 1 / keep],
     },
-    groups: flatGroups(Math.ceil(x.size / per / WORKGROUP)),
-    wgsl: () => wgsl(mask),
+    groups: itemGroups(x.size / per, each),
+    wgsl: () => forItems(each, T, HASH, body(mask)),
   })[0] as tf.Tensor;
 }

@@ -5,6 +5,8 @@ import { hashKey } from '../../lib/random';
 import { dropoutMask } from '../../nn/masks';
 import { dropoutWithKey } from '../ops/dropout';
 import { useBackend } from '../ops/testSupport';
+import { maskedByKey } from './dropout';
+import { broadcastOf, type Broadcast } from './elementwise';
 import { gradients, normals, twice } from './testValues';
 
 beforeAll(() => useBackend('webgpu'));
@@ -38,6 +40,12 @@ it.each(CASES)('[%j] with a mask [%j], keep %d', async (shape, mask, keep) => {
     const expected = (await wide.data()).map((m, i) => m * (values[i] as number));
     const [y] = await twice(() => [dropoutWithKey(x, key, keep, mask)]);
     expect(Buffer.from(y?.buffer as ArrayBuffer).equals(Buffer.from(expected.buffer))).toBe(true);
+    const along = broadcastOf(shape, mask) as Broadcast;
+    for (const z of await twice(() =>
+      ([4, 16] as const).map((each) => maskedByKey(x, key, keep, along, each)),
+    )) {
+      expect(Buffer.from(z.buffer).equals(Buffer.from(expected.buffer))).toBe(true);
+    }
     const [dx] = await gradients((t) => dropoutWithKey(t as tf.Tensor, key, keep, mask), [x], x);
     expect(Buffer.from(dx?.buffer as ArrayBuffer).equals(Buffer.from(expected.buffer))).toBe(true);
     tf.dispose([x, key, wide]);

@@ -3,7 +3,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { add, gelu, relu, scaleBy } from '../ops/elementwise';
 import { useBackend } from '../ops/testSupport';
-import { activate, activateGradient, broadcastOf } from './elementwise';
+import { activate, activateGradient, broadcastOf, combine } from './elementwise';
 import { distance, gradients, normals, twice } from './testValues';
 
 beforeAll(() => useBackend('webgpu'));
@@ -38,10 +38,14 @@ describe.each(['gelu', 'relu', 'sigmoid'] as const)('%s', (name) => {
     const xs = normals(size, 'x', 2);
     const dys = normals(size, 'dy');
     const [x, dy] = [tf.tensor1d(xs), tf.tensor1d(dys)];
-    const [y, dx] = await twice(() => {
-      const value = activate(name, x);
-      return [value, activateGradient(name, dy, name === 'gelu' ? x : value)];
-    });
+    const [y, dx, ...other] = await twice(() =>
+      ([4, 16] as const).flatMap((each) => {
+        const value = activate(name, x, each);
+        return [value, activateGradient(name, dy, name === 'gelu' ? x : value, each)];
+      }),
+    );
+    expect(distance(other[0] as Float32Array, y as Float32Array), 'both ways of dealing').toBe(0);
+    expect(distance(other[1] as Float32Array, dx as Float32Array), 'both ways of dealing').toBe(0);
     expect(distance(y as Float32Array, Float64Array.from(xs, EXACT[name].y))).toBeLessThan(2e-7);
     const slopes = Float64Array.from(xs, (v, i) => EXACT[name].slope(v) * (dys[i] as number));
     expect(distance(dx as Float32Array, slopes, 1)).toBeLessThan(3e-7);
@@ -155,6 +159,15 @@ describe.each(SHAPES)('[%j] with [%j]', (shape, small) => {
     tf.dispose([a, b, dy]);
   });
 
+  it('dealt out for a GPU', async () => {
+    const along = broadcastOf(shape, small);
+    if (along === null) return;
+    const [a, b, dy] = make();
+    const [y, own] = await twice(() => ([4, 16] as const).map((each) => combine('add', a, b, along, each)));
+    expect(distance(y as Float32Array, own as Float32Array)).toBe(0);
+    tf.dispose([a, b, dy]);
+  });
+
   it('scaleBy', async () => {
     const [a, b, dy] = make();
     const product = (x: Float32Array): Float32Array => x.map((v, i) => v * (bs[at[i] as number] as number)); // prettier-ignore
@@ -186,4 +199,11 @@ it('sees only broadcasts along one run of axes', () => {
   expect(broadcastOf([2, 3], [3, 3])).toBeNull();
   expect(broadcastOf([2, 3], [1, 2, 3])).toBeNull();
   expect(broadcastOf([2, 1, 4, 5], [1, 1, 1, 5])).toEqual({ outer: 1, repeated: 8, inner: 5 });
+});
+
+it('relu lets NaN through', async () => {
+  const x = tf.tensor1d([NaN, -1, 2, NaN]);
+  const [y] = await twice(() => [activate('relu', x)]);
+  expect([...(y as Float32Array)]).toEqual([NaN, 0, 2, NaN]);
+  x.dispose();
 });
