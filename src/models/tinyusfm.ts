@@ -4,7 +4,7 @@
  * Names and shapes are the published checkpoint's.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { attention } from '../gpu/ops/attention';
+import { attentionPacked } from '../gpu/ops/attention';
 import { add } from '../gpu/ops/elementwise';
 import { resizeBilinear } from '../gpu/ops/resize';
 import {
@@ -118,8 +118,7 @@ function block(ctx: ForwardContext, a: TinyUsfmArchitecture, i: number, x: tf.Te
   const rate = a.depth > 1 ? (a.dropPath * i) / (a.depth - 1) : 0;
   const n1 = layerNormLayer(ctx, `${name}.norm1`, x, a.layerNormEps);
   const qkv = linearLayer(ctx, `${name}.attn.qkv`, n1); // [b, n, 3 c]
-  const [q, k, v] = tf.split(qkv, 3, 2) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
-  const mixed = attention(q, k, v, a.heads);
+  const mixed = attentionPacked(qkv, a.heads);
   const y = residualLinear(ctx, `${name}.attn.proj`, mixed, x, { site: `${name}.drop_path1`, rate });
   const n2 = layerNormLayer(ctx, `${name}.norm2`, y, a.layerNormEps);
   const hidden = linearLayer(ctx, `${name}.mlp.fc1`, n2, { activation: 'gelu' }); // [b, n, 4 c]

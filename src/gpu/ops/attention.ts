@@ -1,11 +1,14 @@
 /**
- * @file Multi-head attention as one tape node. Imports tfjs-core only. Keeps q, k, v and the probabilities.
+ * @file Multi-head attention as one tape node. Imports tfjs-core only.
  *
- * WebGPU and the reference backend: batched products over (batch x heads). WASM: its batched product runs at 2 GFLOP/s and
+ * WebGPU: kernels/attention.ts, which keeps q, k, v, the output and one number per row. Elsewhere q, k, v and the probabilities are kept.
+ * With kernels off and on the reference backend: batched products over (batch x heads). WASM: its batched product runs at 2 GFLOP/s and
  * its slices copy the whole source, so heads are separate matrices from the start, each product served by XNNPACK (25 GFLOP/s).
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { differentiable } from './differentiable';
+import { attentionBackward, attentionForward, type AttentionOperands } from '../kernels/attention';
+import { kernelsOn } from '../launch';
+import { differentiable, together } from './differentiable';
 import { product } from './matmul';
 import { softmaxGradient, softmaxValues } from './softmax';
 
@@ -100,12 +103,45 @@ const perHead: Kernel = {
   },
 };
 
+const defaultScale = (channels: number, heads: number): number => 1 / Math.sqrt(channels / heads);
+
+/** Our kernels on rows of q, k and v, which may lie in one tensor. */
+function fused(
+  inputs: Readonly<Record<string, tf.Tensor>>,
+  operandsOf: (tensors: readonly tf.Tensor[]) => AttentionOperands,
+  n: number,
+  m: number,
+  heads: number,
+  scale: number,
+): tf.Tensor3D {
+  const names = Object.keys(inputs);
+  const given = Object.values(inputs) as [tf.Tensor3D, ...tf.Tensor3D[]];
+  const packed = names.length === 1;
+  const batch = given[0].shape[0];
+  const d = given[0].shape[2] / (packed ? 3 : 1) / heads;
+  const sizes = { batch, n, m, heads, d, scale };
+  return differentiable(
+    inputs as Record<string, tf.Tensor>,
+    (save) => {
+      const { y, logsum } = attentionForward(operandsOf(given), sizes);
+      save([...given, y, logsum]);
+      return y;
+    },
+    (dy, saved) => {
+      const tensors = saved.slice(0, names.length);
+      const [y, logsum] = saved.slice(names.length) as [tf.Tensor, tf.Tensor];
+      const all = together(() => attentionBackward(dy, y, logsum, operandsOf(tensors), sizes, packed));
+      return Object.fromEntries(names.map((name, i) => [name, () => all(i)]));
+    },
+  );
+}
+
 /**
  * softmax(q k^T scale) v per head.
  * @param q [b, n, c]
  * @param k [b, m, c]
  * @param v [b, m, c]
- * @param heads divides c.
+ * @param heads divides c; with our kernels c / heads is at most 128.
  * @param scale of the scores; 1 / sqrt(c / heads) unless given.
  * @returns [b, n, c], heads side by side.
  */
@@ -114,8 +150,47 @@ export function attention(
   k: tf.Tensor3D,
   v: tf.Tensor3D,
   heads: number,
-  scale: number = 1 / Math.sqrt(q.shape[2] / heads),
+  scale: number = defaultScale(q.shape[2], heads),
 ): tf.Tensor3D {
+  const c = q.shape[2];
+  if (kernelsOn() && c / heads <= MAX_HEAD) {
+    const rows = (tensor: tf.Tensor | undefined) => ({ tensor: tensor as tf.Tensor, offset: 0, stride: c });
+    const operands = ([a, b, e]: readonly tf.Tensor[]) => ({ q: rows(a), k: rows(b), v: rows(e) });
+    return fused({ q, k, v }, operands, q.shape[1], k.shape[1], heads, scale);
+  }
+  return stored(q, k, v, heads, scale);
+}
+
+/** Widest head of our kernels. */
+const MAX_HEAD = 128;
+
+/**
+ * Self-attention of a joint query-key-value product.
+ * @param qkv [b, n, 3 c]: q, k and v side by side.
+ * @returns [b, n, c]
+ */
+export function attentionPacked(
+  qkv: tf.Tensor3D,
+  heads: number,
+  scale: number = defaultScale(qkv.shape[2] / 3, heads),
+): tf.Tensor3D {
+  const [, n, width] = qkv.shape;
+  const c = width / 3;
+  if (kernelsOn() && c / heads <= MAX_HEAD) {
+    const part = (tensor: tf.Tensor | undefined, i: number) => ({
+      tensor: tensor as tf.Tensor,
+      offset: i * c,
+      stride: width,
+    });
+    const operands = ([t]: readonly tf.Tensor[]) => ({ q: part(t, 0), k: part(t, 1), v: part(t, 2) });
+    return fused({ qkv }, operands, n, n, heads, scale);
+  }
+  const [q, k, v] = tf.split(qkv, 3, 2) as [tf.Tensor3D, tf.Tensor3D, tf.Tensor3D];
+  return stored(q, k, v, heads, scale);
+}
+
+/** With the probabilities kept. */
+function stored(q: tf.Tensor3D, k: tf.Tensor3D, v: tf.Tensor3D, heads: number, scale: number): tf.Tensor3D {
   const kernel = tf.getBackend() === 'wasm' ? perHead : batched;
   return differentiable(
     { q, k, v },
