@@ -14,21 +14,24 @@ const SHAPES = [[2, 5, 7, 3, 3], [1, 66, 67, 2, 8], [2, 9, 9, 1, 16], [1, 1, 5, 
 describe.each(FORMS)('shared $shared, $rows rows', (form) => {
   // The text of a kernel grows with rows x channels: several rows are for small heads.
   const most = form.rows > 1 ? 16 : form.shared ? 64 : 128;
-  it.each(SHAPES)('batch %i, %i queries, %i keys, %i heads of %i', async (batch, n, m, heads, d) => {
-    const c = heads * d;
-    const sizes = { batch, n, m, heads, d, scale: 1 / Math.sqrt(d) };
-    const [qs, ks, vs, dys] = [normals(batch * n * c, 'q'), normals(batch * m * c, 'k'), normals(batch * m * c, 'v'), normals(batch * n * c, 'dy')] as const; // prettier-ignore
-    const [q, k, v, dy] = [tf.tensor3d(qs, [batch, n, c]), tf.tensor3d(ks, [batch, m, c]), tf.tensor3d(vs, [batch, m, c]), tf.tensor3d(dys, [batch, n, c])]; // prettier-ignore
-    const rows = (tensor: tf.Tensor) => ({ tensor, offset: 0, stride: c });
-    const operands = { q: rows(q), k: rows(k), v: rows(v) };
-    const got = await twice(() => {
-      const { y, logsum } = attentionForward(operands, sizes, form);
-      return [y, logsum, ...attentionBackward(dy, y, logsum, operands, sizes, false, form)];
-    });
-    const right = exactAttention(sizes, qs, ks, vs, dys);
-    right.forEach((values, i) =>
-      expect(distance(got[i] as Float32Array, values), `output ${i}`).toBeLessThan(1e-5),
-    );
-    tf.dispose([q, k, v, dy]);
-  });
+  it.each(SHAPES.filter((shape) => shape[4] <= most))(
+    'batch %i, %i queries, %i keys, %i heads of %i',
+    async (batch, n, m, heads, d) => {
+      const c = heads * d;
+      const sizes = { batch, n, m, heads, d, scale: 1 / Math.sqrt(d) };
+      const [qs, ks, vs, dys] = [normals(batch * n * c, 'q'), normals(batch * m * c, 'k'), normals(batch * m * c, 'v'), normals(batch * n * c, 'dy')] as const; // prettier-ignore
+      const [q, k, v, dy] = [tf.tensor3d(qs, [batch, n, c]), tf.tensor3d(ks, [batch, m, c]), tf.tensor3d(vs, [batch, m, c]), tf.tensor3d(dys, [batch, n, c])]; // prettier-ignore
+      const rows = (tensor: tf.Tensor) => ({ tensor, offset: 0, stride: c });
+      const operands = { q: rows(q), k: rows(k), v: rows(v) };
+      const got = await twice(() => {
+        const { y, logsum } = attentionForward(operands, sizes, form);
+        return [y, logsum, ...attentionBackward(dy, y, logsum, operands, sizes, false, form)];
+      });
+      const right = exactAttention(sizes, qs, ks, vs, dys);
+      right.forEach((values, i) =>
+        expect(distance(got[i] as Float32Array, values), `output ${i}`).toBeLessThan(1e-5),
+      );
+      tf.dispose([q, k, v, dy]);
+    },
+  );
 });
