@@ -69,10 +69,13 @@ const inner = (p: Parts, a: (i: number) => string, b: (i: number) => string): st
     .map((i) => multiply(p, a(i), b(i)))
     .join(' + ');
 
-/** The form for this adapter: measured on SwiftShader; by registers (rows x parts) on GPUs. */
+/**
+ * The form for this adapter. Four rows were the fastest on SwiftShader for heads of 16 and 64 (against one: 2.8 and 3 times); beyond, the
+ * text of the kernel grows so long that compiling it takes seconds.
+ */
 export function attentionForm(d: number): AttentionForm {
   if (!isSoftwareAdapter()) return { shared: true, rows: 1 };
-  return { shared: false, rows: d <= 32 ? 4 : 2 };
+  return { shared: false, rows: d <= 64 ? 4 : 1 };
 }
 
 /** Keys per tile of workgroup memory: two operands of d channels in 16 KiB. */
@@ -467,7 +470,7 @@ export function attentionBackward(
   operands: AttentionOperands,
   sizes: AttentionSizes,
   packed: boolean,
-  form: AttentionForm = backwardForm(sizes.d),
+  form: AttentionForm = attentionForm(sizes.d),
 ): tf.Tensor[] {
   const { q, k, v, keyMask = null } = operands;
   const { batch, n, m, heads, d } = sizes;
@@ -515,10 +518,4 @@ export function attentionBackward(
   });
   stats.dispose();
   return [dq, ...made];
-}
-
-/** Backward needs twice the registers of a forward row. */
-function backwardForm(d: number): AttentionForm {
-  const { shared, rows } = attentionForm(d);
-  return { shared, rows: Math.max(1, rows / 2) };
 }

@@ -1,9 +1,11 @@
 /**
  * @file Bilinear resize, half-pixel centres (torch's interpolate, align_corners = false). Imports tfjs-core only.
  * The stock forward kernels are exact; their gradient ignores half-pixel centres on every backend (relative error up to 1.7),
- * so the gradient here is the transposed interpolation, two products with fixed matrices.
+ * so the gradient here is the transposed interpolation, two products with fixed matrices. On WebGPU our kernels do both.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { resizeForward, resizeGradient } from '../kernels/resize';
+import { kernelsOn } from '../launch';
 import { differentiable } from './differentiable';
 import { product } from './matmul';
 
@@ -38,6 +40,14 @@ function adjointFirstAxis(dy: tf.Tensor4D, inSize: number): tf.Tensor4D {
 export function resizeBilinear(x: tf.Tensor4D, height: number, width: number): tf.Tensor4D {
   const [, h, w] = x.shape;
   if (h === height && w === width) return x;
+  if (kernelsOn()) {
+    const { shape } = x;
+    return differentiable(
+      { x },
+      () => resizeForward(x, height, width),
+      (dy) => ({ x: () => resizeGradient(dy, shape) }),
+    );
+  }
   return differentiable(
     { x },
     () => tf.image.resizeBilinear(x, [height, width], false, true),
