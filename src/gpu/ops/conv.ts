@@ -1,6 +1,7 @@
 /**
  * @file Convolution with torch's weights and padding, NHWC images. Imports tfjs-core only.
  *
+ * WebGPU: our kernels (kernels/conv.ts); 1x1 convolutions are linear layers over the pixels. What follows is for the other backends.
  * Forward: the stock kernel, or one matrix product where patches do not overlap (kernel = stride: 1x1 convolutions, patch
  * embeddings, SegFormer's sequence reduction). Gradients never use the stock backward kernels (missing on WASM, untiled on
  * WebGPU). A convolution of kernel k and stride s is seen as one of kernel A = ceil(k / s) and stride 1 on space-to-depth
@@ -8,8 +9,11 @@
  * product with shifted slices.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { differentiable } from './differentiable';
-import { affine, asRows, columnSums, product } from './matmul';
+import { convForward, convInputGradient, convWeightGradients } from '../kernels/conv';
+import { depthwiseForward, depthwiseInputGradient, depthwiseWeightGradients } from '../kernels/depthwise';
+import { kernelsOn } from '../launch';
+import { differentiable, together } from './differentiable';
+import { affine, asRows, columnSums, linear, product } from './matmul';
 
 export interface ConvOptions {
   readonly stride: number;
@@ -169,6 +173,32 @@ function weightGradient(dy: tf.Tensor4D, x: tf.Tensor4D, g: Geometry): tf.Tensor
   return a * s === k ? even : tf.slice(even, [0, 0, 0, 0], [o, c, k, k]);
 }
 
+/** One node on our kernels; a 1x1 convolution is a linear layer over the pixels. */
+function fusedConv(x: tf.Tensor4D, w: tf.Tensor4D, b: tf.Tensor1D | null, g: Geometry): tf.Tensor4D {
+  if (g.k === 1 && g.s === 1) {
+    return linear(x, tf.reshape(w, [g.outChannels, g.inChannels]), b) as tf.Tensor4D;
+  }
+  const inputs: Record<string, tf.Tensor> = b === null ? { x, w } : { x, w, b };
+  return differentiable(
+    inputs,
+    (save) => {
+      save([x, w]);
+      return convForward(x, w, b, g);
+    },
+    (dy, [x0, w0]) => {
+      const both = together(() => {
+        const { dw, db } = convWeightGradients(dy as tf.Tensor4D, x0 as tf.Tensor4D, g);
+        return [dw, db];
+      });
+      return {
+        x: () => convInputGradient(dy as tf.Tensor4D, w0 as tf.Tensor4D, g),
+        w: () => both(0),
+        b: () => both(1),
+      };
+    },
+  ) as tf.Tensor4D;
+}
+
 /**
  * torch's Conv2d (groups 1, dilation 1).
  * @param x [b, h, w, in]
@@ -183,6 +213,7 @@ export function conv2d(
   options: ConvOptions,
 ): tf.Tensor4D {
   const g = geometry(x, w, options);
+  if (kernelsOn() && g.k > 2 * g.p) return fusedConv(x, w, b, g);
   const run = (save: (t: tf.Tensor[]) => void): tf.Tensor4D => {
     save([x, w]);
     return forward(x, w, b, g);
@@ -222,6 +253,22 @@ function depthwiseWeightGradient(dy: tf.Tensor4D, x: tf.Tensor4D, k: number): tf
  */
 export function depthwiseConv2d(x: tf.Tensor4D, w: tf.Tensor4D, b: tf.Tensor1D): tf.Tensor4D {
   const k = w.shape[2];
+  if (kernelsOn()) {
+    return differentiable(
+      { x, w, b },
+      (save) => {
+        save([x, w]);
+        return depthwiseForward(x, w, b);
+      },
+      (dy, [x0, w0]) => {
+        const both = together(() => {
+          const { dw, db } = depthwiseWeightGradients(dy, x0 as tf.Tensor4D, k);
+          return [dw, db];
+        });
+        return { x: () => depthwiseInputGradient(dy, w0 as tf.Tensor4D), w: () => both(0), b: () => both(1) };
+      },
+    );
+  }
   return differentiable(
     { x, w, b },
     (save) => {
