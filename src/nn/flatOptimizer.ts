@@ -48,6 +48,7 @@ export class FlatOptimizer {
   /**
    * @param weights holds exactly these parameters, in this order.
    * @param maxNorm of the gradient, or null for no clipping.
+   * @param measured whether each update computes the gradient's norm; without, `clip` stays [0, 1] and non-finite gradients are applied.
    */
   constructor(
     private readonly backend: StudioBackend,
@@ -55,6 +56,7 @@ export class FlatOptimizer {
     readonly parameters: readonly OptimizedParameter[],
     private readonly weights: Arena,
     private readonly maxNorm: number | null,
+    private readonly measured = true,
   ) {
     const entries = parameters.map(({ name, variable }) => ({ name, shape: variable.shape }));
     this.gradients = new Arena(backend, entries);
@@ -76,6 +78,7 @@ export class FlatOptimizer {
       { name: 'share', shape: [2] },
     ]);
     this.results = new Arena(backend, [{ name: 'clip', shape: [2] }]);
+    this.results.write('clip', Float32Array.of(0, 1));
   }
 
   /** [norm of the gradient, clip coefficient], of the last update. */
@@ -109,7 +112,7 @@ export class FlatOptimizer {
     const { settings, gradients, maxNorm, clip, control, table, weights } = this;
     const g = accumulated ? (this.sums as Arena).flat : gradients.flat;
     const { total } = gradients;
-    gradientNorm({ g, total, maxNorm, clip });
+    if (this.measured) gradientNorm({ g, total, maxNorm, clip });
     const shared = {
       p: weights.flat,
       g,

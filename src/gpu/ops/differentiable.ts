@@ -30,20 +30,24 @@ function start(saved: readonly tf.Tensor[]): void {
   finished = saved;
 }
 
+interface Scope {
+  track: tf.Tensor[];
+}
 interface Scopes {
-  readonly state: { activeScope: object; readonly scopeStack: readonly object[] };
+  readonly state: { readonly activeScope: Scope; readonly scopeStack: readonly Scope[] };
 }
 
-/** Runs `compute` so that its results belong to the whole gradient pass, not to the engine's scope around a single gradient. */
-function inPass<T>(compute: () => T): T {
+/** Hands tensors from the engine's scope around a single gradient to the scope of the whole gradient pass. */
+function toPass(tensors: readonly tf.Tensor[]): readonly tf.Tensor[] {
   const { state } = tf.engine() as unknown as Scopes;
   const inner = state.activeScope;
-  state.activeScope = state.scopeStack[state.scopeStack.length - 2] ?? inner;
-  try {
-    return compute();
-  } finally {
-    state.activeScope = inner;
+  const outer = state.scopeStack[state.scopeStack.length - 2];
+  if (outer !== undefined && outer !== inner) {
+    const moved = inner.track.filter((t) => tensors.includes(t));
+    inner.track = inner.track.filter((t) => !tensors.includes(t));
+    outer.track.push(...moved);
   }
+  return tensors;
 }
 
 /** Results of one computation, for several of the functions that `backward` returns. */
@@ -57,7 +61,7 @@ export interface Together {
 /** Several gradients from one computation, which runs when the first is asked for. It must dispose of its intermediates. */
 export function together(compute: () => readonly tf.Tensor[]): Together {
   let results: readonly tf.Tensor[] = [];
-  const all = (): readonly tf.Tensor[] => (results = inPass(compute));
+  const all = (): readonly tf.Tensor[] => (results = toPass(compute()));
   const ready = (k: number): tf.Tensor =>
     results[k]?.isDisposed === false ? results[k] : (all()[k] as tf.Tensor);
   const take = (k: number): tf.Tensor => {
