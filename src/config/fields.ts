@@ -445,6 +445,13 @@ const training = group('Training', [
     advanced: true,
   },
   {
+    path: 'training.recompute',
+    label: 'Recompute',
+    type: choice('none', 'blocks'),
+    help: 'blocks: keeps only the inputs of transformer blocks and computes the rest again; less memory, about a third more time.',
+    advanced: true,
+  },
+  {
     path: 'training.drop_last',
     label: 'Drop last batch',
     type: bool,

@@ -69,6 +69,7 @@ export interface StudioConfig {
     readonly base_lr: number;
     readonly accumulation_steps: number; // micro-batches per optimiser step
     readonly gradient_clip: number | null; // global L2 norm
+    readonly recompute: 'none' | 'blocks'; // gradient checkpointing
     readonly drop_last: boolean;
     readonly freeze_backbone: boolean;
   };

@@ -35,6 +35,8 @@ export interface DeviceStepOptions {
   /** Images [n, s, s, 3] to logits [n, s, s, c]. */
   readonly forward: (ctx: ForwardContext, images: tf.Tensor4D) => tf.Tensor4D;
   readonly loss: (logits: tf.Tensor4D, labels: tf.Tensor3D) => LossParts;
+  /** Whether blocks are computed again in the backward pass instead of kept. */
+  readonly recompute: boolean;
   /** auto: planned, taped where recording is impossible. */
   readonly execution: 'auto' | 'tape' | 'plan';
 }
@@ -262,7 +264,14 @@ export class DeviceStep {
       }
       return this.keys.tensor(String(index)) as tf.Tensor1D;
     };
-    const ctx = options.store.context({ training: true, seed: options.seed, step: passKey, randomKey });
+    const trained = new Set(optimizer.parameters.map(({ name }) => name));
+    const ctx = options.store.context({
+      training: true,
+      seed: options.seed,
+      step: passKey,
+      randomKey,
+      ...(options.recompute ? { recompute: trained } : {}),
+    });
     try {
       return tf.tidy(() => {
         const { value, grads } = tf.variableGrads(

@@ -22,6 +22,8 @@ export interface PassOptions {
   readonly capture?: (name: string, value: tf.Tensor) => void;
   /** The key of a random mask on the device (WebGPU); without it masks are made on the host. */
   readonly randomKey?: (site: string) => tf.Tensor1D;
+  /** See ForwardContext. */
+  readonly recompute?: ReadonlySet<string>;
 }
 
 export interface NamedVariable {

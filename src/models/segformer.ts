@@ -12,6 +12,7 @@ import {
   batchNormLayer, convLayer, depthwiseLayer, dropout, layerNormLayer, linearLayer,
   residualLinear,
 } from '../nn/layers'; // prettier-ignore
+import { recompute } from '../nn/recompute';
 import { integerKey, integersKey, numberKey, requireKey } from './architecture';
 import { adaptSegFormer } from './segformerNames';
 import { batchNormSpecs, convSpecs, linearSpecs, normSpecs, parameter } from './specs';
@@ -168,7 +169,8 @@ function encoder(ctx: ForwardContext, a: SegFormerArchitecture, images: tf.Tenso
     x = convLayer(ctx, `${embedding}.proj`, x, PATCH[i]); // [b, h, w, c_i]
     x = layerNormLayer(ctx, `${embedding}.layer_norm`, x, a.layerNormEps);
     for (let j = 0; j < (a.depths[i] as number); j++, index++) {
-      x = block(ctx, a, i, j, x, total > 1 ? (a.dropPath * index) / (total - 1) : 0);
+      const rate = total > 1 ? (a.dropPath * index) / (total - 1) : 0;
+      x = recompute(ctx, (inner, y) => block(inner, a, i, j, y, rate), x);
     }
     x = layerNormLayer(ctx, `segformer.encoder.layer_norm.${i}`, x, a.layerNormEps);
     ctx.capture?.(`feature.${i}`, x);

@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { readTensorsFile } from '../formats/checkpointFile';
 import type { TensorMap } from '../formats/tensor';
-import { verifyModelCase, type CaseQuantity } from './verifyCase';
+import { verifyModelCase, type CaseOptions, type CaseQuantity } from './verifyCase';
 
 export function tensorsOf(path: string): TensorMap | null {
   return existsSync(path) ? readTensorsFile(new Uint8Array(readFileSync(path)), path).tensors : null;
@@ -15,7 +15,7 @@ export function jsonOf(path: string): unknown {
 }
 
 /** Verifies the case in a folder on the current backend. */
-export async function verifyFolder(folder: string): Promise<CaseQuantity[]> {
+export async function verifyFolder(folder: string, options: CaseOptions = {}): Promise<CaseQuantity[]> {
   const expected = tensorsOf(`${folder}/tensors.safetensors`) as TensorMap;
   const checkpoint = tensorsOf(`${folder}/checkpoint.pth`) ?? tensorsOf(`${folder}/model.safetensors`);
   return verifyModelCase(
@@ -23,6 +23,7 @@ export async function verifyFolder(folder: string): Promise<CaseQuantity[]> {
     expected,
     checkpoint,
     jsonOf(`${folder}/config.json`),
+    options,
   );
 }
 

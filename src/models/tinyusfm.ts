@@ -10,6 +10,7 @@ import { resizeBilinear } from '../gpu/ops/resize';
 import {
   batchNormLayer, convLayer, dropout2d, layerNormLayer, linearLayer, residualLinear,
 } from '../nn/layers'; // prettier-ignore
+import { recompute } from '../nn/recompute';
 import { integerKey, integersKey, numberKey, requireKey } from './architecture';
 import { batchNormSpecs, linearSpecs, normSpecs, parameter, torchConvSpecs } from './specs';
 import { adaptTinyUsfm } from './tinyusfmNames';
@@ -131,7 +132,7 @@ function backbone(ctx: ForwardContext, a: TinyUsfmArchitecture, images: tf.Tenso
   let x = embed(ctx, a, images);
   const outputs: tf.Tensor3D[] = [];
   for (let i = 0; i <= Math.max(...a.outIndices); i++) {
-    x = block(ctx, a, i, x);
+    x = recompute(ctx, (inner, y) => block(inner, a, i, y), x);
     outputs.push(x);
   }
   return a.outIndices.map((at, level) => {

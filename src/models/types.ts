@@ -41,6 +41,8 @@ export interface ForwardContext {
   updateBuffer(name: string, value: tf.Tensor): void;
   /** WebGPU: a device tensor [1] int32 with the key of a site's random mask in this pass (see nn/masks.ts). */
   readonly randomKey?: (site: string) => tf.Tensor1D;
+  /** Names of the parameters that train, when blocks are recomputed in the backward pass (nn/recompute.ts). */
+  readonly recompute?: ReadonlySet<string>;
   /** Called with named intermediate features (NHWC) when someone wants them. */
   readonly capture?: (name: string, value: tf.Tensor) => void;
 }

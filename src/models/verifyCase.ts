@@ -7,10 +7,15 @@ import type { HostTensor, TensorMap } from '../formats/tensor';
 import { toFloat32 } from '../formats/tensorConvert';
 import { yieldToEventLoop } from '../lib/async';
 import { UserError } from '../lib/errors';
+import type { Arena } from '../gpu/arena';
+import { studioBackend } from '../gpu/launch';
+import type { StudioBackend } from '../gpu/studioBackend';
+import { FlatOptimizer } from '../nn/flatOptimizer';
 import { segmentationLoss } from '../nn/losses';
-import { Optimizer } from '../nn/optimizers';
+import { Optimizer, type OptimizedParameter } from '../nn/optimizers';
 import { describeCase, type DescribedCase } from './caseDescription';
 import { ruleImages, ruleTensor } from './caseRule';
+import { DeviceStep, type HostBatch } from './deviceStep';
 import { fitTensors } from './load';
 import { ParameterStore } from './parameters';
 
@@ -201,6 +206,81 @@ async function verifyTrained(
   return worst.result('trained weights', BOUNDS.trained);
 }
 
+/** One way of running optimiser steps on the case's batch. */
+interface Steps {
+  /** Forward and backward of one step; its gradients by parameter name, valid until the next. */
+  gradients(step: number): Promise<{ loss: number; grads: ReadonlyMap<string, tf.Tensor> }>;
+  update(step: number): Promise<void>;
+  dispose(): void;
+}
+
+/** TensorFlow.js executes the step and the composed optimiser. */
+function tapedSteps(
+  { model, architecture, training }: DescribedCase & { training: NonNullable<DescribedCase['training']> },
+  store: ParameterStore,
+  parameters: readonly OptimizedParameter[],
+  images: tf.Tensor4D,
+  labels: tf.Tensor3D,
+): Steps {
+  const optimizer = new Optimizer(training.optimizer, parameters);
+  let held: ReadonlyMap<string, tf.Tensor> = new Map();
+  return {
+    async gradients(step) {
+      const ctx = store.context({ training: true, seed: 0, step });
+      const { value, grads } = tf.variableGrads(
+        () => segmentationLoss(training.loss, model.forward(ctx, architecture, images), labels).total,
+        parameters.map(({ variable }) => variable),
+      );
+      held = new Map(parameters.map((p) => [p.name, grads[p.variable.name] as tf.Tensor]));
+      const [loss] = await value.data();
+      value.dispose();
+      return { loss: loss as number, grads: held };
+    },
+    async update(step) {
+      optimizer.step(held, training.lr, step, null);
+      store.commitBuffers();
+      tf.dispose([...held.values()]);
+    },
+    dispose: () => optimizer.dispose(),
+  };
+}
+
+/** Our kernels: recorded and replayed, or taped. */
+function deviceSteps(
+  { model, architecture, training }: DescribedCase & { training: NonNullable<DescribedCase['training']> },
+  store: ParameterStore,
+  parameters: readonly OptimizedParameter[],
+  batch: HostBatch,
+  options: CaseOptions,
+): Steps {
+  const backend = studioBackend() as StudioBackend;
+  const optimizer = new FlatOptimizer(backend, training.optimizer, parameters, store.trained as Arena, null);
+  const device = new DeviceStep(backend, {
+    store,
+    seed: 0,
+    forward: (ctx, images) => model.forward(ctx, architecture, images),
+    loss: (logits, labels) => segmentationLoss(training.loss, logits, labels),
+    execution: options.execution ?? 'auto',
+    recompute: options.recompute ?? false,
+  });
+  const grads = new Map(parameters.map(({ name }) => [name, optimizer.gradients.tensor(name)]));
+  return {
+    async gradients(step) {
+      const names = await device.gradients(batch, step, optimizer);
+      const [loss] = await device.readNumbers(names.length);
+      return { loss: loss as number, grads };
+    },
+    async update(step) {
+      optimizer.prepare(training.lr, step);
+      await device.update(optimizer, false);
+    },
+    dispose() {
+      device.dispose();
+      optimizer.dispose();
+    },
+  };
+}
+
 /** Runs the case's optimiser steps: gradients of the first, loss of each, weights after the last. */
 async function verifyTraining(
   described: DescribedCase,
@@ -208,48 +288,60 @@ async function verifyTraining(
   start: TensorMap,
   images: tf.Tensor4D,
   expected: TensorMap,
+  options: CaseOptions,
 ): Promise<CaseQuantity[]> {
-  const { model, architecture, training } = described;
+  const { training } = described;
   const masks = expected.get('masks');
   if (training === null || masks === undefined) return [];
   const values = Int32Array.from(toFloat32(masks));
+  const weightDecay = training.optimizer.weight_decay; // on every parameter, as torch does by default
+  const parameters = store
+    .trainable()
+    .map(({ spec, variable }) => ({ name: spec.name, variable, lrScale: 1, weightDecay }));
   const labels = tf.tensor3d(values, masks.shape as [number, number, number], 'int32');
-  const trained = store.trainable();
-  const decay = training.optimizer.weight_decay; // on every parameter, as torch does by default
-  const optimizer = new Optimizer(
-    training.optimizer,
-    trained.map((t) => ({ name: t.spec.name, variable: t.variable, lrScale: 1, weightDecay: decay })),
-  );
+  const [count, size] = images.shape;
+  const steps =
+    store.trained === null
+      ? tapedSteps({ ...described, training }, store, parameters, images, labels)
+      : deviceSteps(
+          { ...described, training },
+          store,
+          parameters,
+          { images: (await images.data()) as Float32Array, labels: values, count, size },
+          options,
+        );
   const results: CaseQuantity[] = [];
   let zero = new Set<string>();
   let lossError = 0;
-  for (let step = 0; step < training.losses.length; step++) {
-    const ctx = store.context({ training: true, seed: 0, step });
-    const { value, grads } = tf.variableGrads(
-      () => segmentationLoss(training.loss, model.forward(ctx, architecture, images), labels).total,
-      trained.map((t) => t.variable),
-    );
-    const byName = new Map(trained.map((t) => [t.spec.name, grads[t.variable.name] as tf.Tensor]));
-    if (step === 0) {
-      const first = await verifyGradients(byName, expected);
-      results.push(...first.results);
-      zero = first.zero;
+  try {
+    for (let step = 0; step < training.losses.length; step++) {
+      const { loss, grads } = await steps.gradients(step);
+      if (step === 0) {
+        const first = await verifyGradients(grads, expected);
+        results.push(...first.results);
+        zero = first.zero;
+      }
+      await steps.update(step);
+      const wanted = training.losses[step] as number;
+      const error = Math.abs(loss - wanted) / Math.abs(wanted);
+      if (!(error <= lossError)) lossError = error;
+      await yieldToEventLoop();
     }
-    optimizer.step(byName, training.lr, step, null);
-    store.commitBuffers();
-    const loss = (await value.data())[0] as number;
-    const wanted = training.losses[step] as number;
-    const error = Math.abs(loss - wanted) / Math.abs(wanted);
-    if (!(error <= lossError)) lossError = error;
-    tf.dispose([value, ...byName.values()]);
-    await yieldToEventLoop();
+    const quantity = `loss of ${training.losses.length} steps`;
+    const pass = lossError <= BOUNDS.loss;
+    results.push({ quantity, relativeError: lossError, bound: BOUNDS.loss, pass });
+    results.push(await verifyTrained(store, start, expected, zero));
+  } finally {
+    steps.dispose();
+    labels.dispose();
   }
-  const quantity = `loss of ${training.losses.length} steps`;
-  results.push({ quantity, relativeError: lossError, bound: BOUNDS.loss, pass: lossError <= BOUNDS.loss });
-  results.push(await verifyTrained(store, start, expected, zero));
-  optimizer.dispose();
-  labels.dispose();
   return results;
+}
+
+/** How a case is run on WebGPU with our kernels; elsewhere it makes no difference. */
+export interface CaseOptions {
+  readonly execution?: 'auto' | 'tape' | 'plan';
+  readonly recompute?: boolean;
 }
 
 /** Case models that `verifyModelCase` knows. */
@@ -268,19 +360,26 @@ export async function verifyModelCase(
   expected: TensorMap,
   checkpoint: TensorMap | null,
   modelConfig: unknown = null,
+  options: CaseOptions = {},
 ): Promise<CaseQuantity[]> {
   const described = describeCase(caseJson, modelConfig);
   const start = caseWeights(described, checkpoint);
   const given = expected.get('images');
   const size = described.imageSize;
   const images = toNhwc(given ?? ruleImages(1, size, described.salt ?? ''));
-  const store = new ParameterStore(described.model.parameters(described.architecture), start);
+  const specs = described.model.parameters(described.architecture);
+  const trained = specs.filter((spec) => spec.kind === 'parameter' && spec.unused !== true);
+  const store = new ParameterStore(
+    specs,
+    start,
+    described.training === null ? [] : trained.map(({ name }) => name),
+  );
   try {
     const results = await verifyForward(described, store, images, expected, false);
     if (expected.has('logits.train')) {
       results.push(...(await verifyForward(described, store, images, expected, true)));
     }
-    results.push(...(await verifyTraining(described, store, start, images, expected)));
+    results.push(...(await verifyTraining(described, store, start, images, expected, options)));
     return results;
   } finally {
     store.dispose();

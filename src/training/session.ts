@@ -108,6 +108,7 @@ export class TrainingSession {
             seed: config.seed,
             forward: (ctx, images) => model.forward(ctx, architecture, images),
             loss: (logits, labels) => segmentationLoss(config.loss, logits, labels),
+            recompute: config.training.recompute === 'blocks',
             execution,
           });
   }

@@ -78,7 +78,13 @@ function gradients(
     inputs.push(labels);
     const { value, grads } = tf.variableGrads(
       () => {
-        const ctx = store.context({ training: true, seed: config.seed, step: passKey });
+        const trained = new Set(optimizer.parameters.map((p) => p.name));
+        const ctx = store.context({
+          training: true,
+          seed: config.seed,
+          step: passKey,
+          ...(config.training.recompute === 'blocks' ? { recompute: trained } : {}),
+        });
         const parts = segmentationLoss(config.loss, forward(ctx, images), labels);
         for (const [name, term] of Object.entries(parts.terms)) terms.set(name, tf.keep(tf.clone(term)));
         onForward();
