@@ -3,17 +3,19 @@
  * error, and scalars gathered into one tensor. May import gpu/launch, tfjs.
  *
  * First dispatch: each workgroup takes one contiguous chunk of the items; its 64 invocations interleave (coalesced loads), add runs of
- * 16 items and then the runs, and a tree over the workgroup leaves one partial sum. Second dispatch: one workgroup adds the at most
- * 1024 partial sums. So no rounding chain is longer than 16 + 16 + 6 at 16 M items, and the order never depends on timing (pairwise
- * summation: Higham, Accuracy and Stability of Numerical Algorithms, 4.2). Barriers come once per chunk, so software adapters bear them.
+ * 16 items and then the runs; a tree over the workgroup leaves one partial sum. Second dispatch: one workgroup adds the partial sums.
+ * No rounding chain is longer than about 50 at 8 M items, and the order never depends on timing (pairwise summation: Higham,
+ * Accuracy and Stability of Numerical Algorithms, 4.2). On software adapters, where the tree's barriers cost ten times the sums, each
+ * invocation leaves its own partial sum, and there are fewer, longer chunks.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { launch } from '../launch';
+import { isSoftwareAdapter, launch } from '../launch';
 import type { Launch } from '../launch';
 
 export const LANES = 64;
 const RUN = 16;
-const MAX_GROUPS = 1024;
+/** Workgroups at most, with and without the tree. */
+const MAX_GROUPS = { tree: 1024, lanes: 128 };
 
 /** First dispatch. */
 export interface Partials {
@@ -27,6 +29,8 @@ export interface Partials {
   readonly accumulators: number;
   /** Second dimension of the dispatch, for more sums than one invocation can keep; `block` in the body. Default 1. */
   readonly blocks?: number;
+  /** Whether a tree leaves one partial sum per workgroup; by default not on software adapters. */
+  readonly tree?: boolean;
   /** WGSL that adds item `j` to part0, ...; `block: u32` is known. */
   readonly body: () => string;
   /** WGSL functions of the body. */
@@ -35,10 +39,25 @@ export interface Partials {
 
 const numbers = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
 
-function partialsWgsl({ accumulators, body, functions }: Partials): string {
+function partialsWgsl({ accumulators, body, functions }: Partials, tree: boolean): string {
   const each = (f: (k: number) => string): string => numbers(accumulators).map(f).join(' ');
+  const memory = tree ? `var<workgroup> tree: array<vec4<f32>, ${LANES * accumulators}>;` : '';
+  const alone = each(
+    (k) =>
+      `partials[((block * ${accumulators}u + ${k}u) * groups.x + group.x) * ${LANES}u + lane] = sum${k};`,
+  );
+  const together = `
+  ${each((k) => `tree[${k * LANES}u + lane] = sum${k};`)}
+  workgroupBarrier();
+  for (var half = ${LANES / 2}u; half > 0u; half /= 2u) {
+    if (lane < half) { ${each((k) => `tree[${k * LANES}u + lane] += tree[${k * LANES}u + lane + half];`)} }
+    workgroupBarrier();
+  }
+  if (lane == 0u) {
+    ${each((k) => `partials[(block * ${accumulators}u + ${k}u) * groups.x + group.x] = tree[${k * LANES}];`)}
+  }`;
   return `${functions?.() ?? ''}
-var<workgroup> tree: array<vec4<f32>, ${LANES * accumulators}>;
+${memory}
 @compute @workgroup_size(${LANES}) fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
   @builtin(local_invocation_index) lane: u32) {
   let block = group.y;
@@ -52,32 +71,26 @@ var<workgroup> tree: array<vec4<f32>, ${LANES * accumulators}>;
     }
     ${each((k) => `sum${k} += part${k};`)}
   }
-  ${each((k) => `tree[${k * LANES}u + lane] = sum${k};`)}
-  workgroupBarrier();
-  for (var half = ${LANES / 2}u; half > 0u; half /= 2u) {
-    if (lane < half) { ${each((k) => `tree[${k * LANES}u + lane] += tree[${k * LANES}u + lane + half];`)} }
-    workgroupBarrier();
-  }
-  if (lane == 0u) {
-    ${each((k) => `partials[(block * ${accumulators}u + ${k}u) * groups.x + group.x] = tree[${k * LANES}];`)}
-  }
+${tree ? together : alone}
 }`;
 }
 
-/** Partial sums [blocks * accumulators, groups, 4] float32; dispose of it after the second dispatch. */
+/** Partial sums [blocks * accumulators, partial sums of each, 4] float32; dispose of it after the second dispatch. */
 export function partialSums(what: Partials): tf.Tensor {
-  const { items, accumulators, blocks = 1 } = what;
+  const { items, accumulators, blocks = 1, tree = !isSoftwareAdapter() } = what;
   const runs = Math.ceil(items / (RUN * LANES));
-  const chunk = Math.max(1, Math.ceil(runs / MAX_GROUPS)) * RUN * LANES;
+  const chunk = Math.max(1, Math.ceil(runs / (tree ? MAX_GROUPS.tree : MAX_GROUPS.lanes))) * RUN * LANES;
   const groups = Math.max(1, Math.ceil(items / chunk));
   return launch({
     name: what.name,
-    variant: `${what.variant ?? ''} ${accumulators}`,
+    variant: `${what.variant ?? ''} ${accumulators} ${tree}`,
     inputs: what.inputs,
-    outputs: { partials: { shape: [blocks * accumulators, groups, 4], type: 'vec4<f32>' } },
+    outputs: {
+      partials: { shape: [blocks * accumulators, tree ? groups : groups * LANES, 4], type: 'vec4<f32>' },
+    },
     uniforms: { items: ['u32', items], chunk: ['u32', chunk], ...what.uniforms },
     groups: [groups, blocks, 1],
-    wgsl: () => partialsWgsl(what),
+    wgsl: () => partialsWgsl(what, tree),
   })[0] as tf.Tensor;
 }
 
@@ -94,19 +107,24 @@ export interface Finish {
 
 /** Adds the partial sums and computes the outputs from them; disposes of the partial sums. */
 export function finishSums(what: Finish): tf.Tensor[] {
-  const groups = what.partials.shape[1] as number;
+  const count = what.partials.shape[1] as number;
   const made = launch({
     name: what.name,
     variant: what.variant ?? '',
     inputs: { partials: { tensor: what.partials, type: 'vec4<f32>' } },
     outputs: what.outputs,
-    uniforms: { groups: ['u32', groups], ...what.uniforms },
+    uniforms: { partialCount: ['u32', count], ...what.uniforms },
     groups: [1, 1, 1],
     wgsl: () => `
 var<workgroup> tree: array<vec4<f32>, ${LANES}>;
 fn total(k: u32, lane: u32) -> vec4<f32> {
   var sum = vec4<f32>(0.0);
-  for (var i = lane; i < u.groups; i += ${LANES}u) { sum += partials[k * u.groups + i]; }
+  for (var i = lane; i < u.partialCount; i += ${RUN * LANES}u) {
+    var part = vec4<f32>(0.0);
+    let stop = min(u.partialCount, i + ${RUN * LANES}u);
+    for (var j = i; j < stop; j += ${LANES}u) { part += partials[k * u.partialCount + j]; }
+    sum += part;
+  }
   workgroupBarrier(); // the sum before may still be read
   tree[lane] = sum;
   workgroupBarrier();
@@ -131,6 +149,7 @@ function scaledSum(
   size: number,
   term: string,
   factor: number,
+  tree?: boolean,
 ): tf.Scalar {
   const quads = size % 4 === 0;
   const type = quads ? 'vec4<f32>' : 'f32';
@@ -140,6 +159,7 @@ function scaledSum(
     inputs: Object.fromEntries(Object.entries(inputs).map(([key, tensor]) => [key, { tensor, type }])),
     items: quads ? size / 4 : size,
     accumulators: 1,
+    ...(tree === undefined ? {} : { tree }),
     body: () => (quads ? `part0 += ${term};` : `part0.x += ${term};`),
   });
   return finishSums({
@@ -153,9 +173,9 @@ function scaledSum(
 
 const sizeOf = (x: tf.TensorInfo): number => x.shape.reduce((a, b) => a * b, 1);
 
-/** Sum of all elements; x float32 of any shape. */
-export function sumAll(x: tf.TensorInfo): tf.Scalar {
-  return scaledSum('sum', { x }, sizeOf(x), 'x[j]', 1);
+/** Sum of all elements; x float32 of any shape. @param tree as in `Partials`. */
+export function sumAll(x: tf.TensorInfo, tree?: boolean): tf.Scalar {
+  return scaledSum('sum', { x }, sizeOf(x), 'x[j]', 1, tree);
 }
 
 /** Mean of x^2; x float32 of any shape. */

@@ -26,7 +26,9 @@ describe.each([1, 2, 3, 64, 1023, 1024, 4097, 1_000_001, 8_388_608])('%i element
   it('sum, mean square, mean squared error', async () => {
     const [a, b] = [values(n, 1), values(n, 2)];
     const [x, t] = [tf.tensor1d(a), tf.tensor1d(b)];
-    expect(relative(await read(sumAll(x)), n * mean(a, (v) => v))).toBeLessThan(5e-7);
+    for (const tree of [true, false]) {
+      expect(relative(await read(sumAll(x, tree)), n * mean(a, (v) => v))).toBeLessThan(5e-7);
+    }
     expect(
       relative(
         await read(meanSquare(x)),
@@ -42,7 +44,9 @@ describe.each([1, 2, 3, 64, 1023, 1024, 4097, 1_000_001, 8_388_608])('%i element
 it('equal values, whose roundings all point one way', async () => {
   const n = 8 * 1024 * 1024;
   const x = tf.fill([n], 0.1);
-  expect(relative(await read(sumAll(x)), n * Math.fround(0.1))).toBeLessThan(1e-6);
+  for (const tree of [true, false]) {
+    expect(relative(await read(sumAll(x, tree)), n * Math.fround(0.1))).toBeLessThan(1e-6);
+  }
   x.dispose();
 });
 
