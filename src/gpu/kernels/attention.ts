@@ -110,6 +110,7 @@ function rowDots(dy: tf.Tensor, y: tf.Tensor, stats: tf.Tensor, sizes: Attention
  * Writes D into `stats`.
  * @param packed true where q, k, v are parts of one tensor [batch, n, 3 heads d]: one gradient of that shape comes back, else dq, dk, dv.
  * @param needsBias whether the gradient of the bias is wanted.
+ * @param limit storage buffers that a kernel may bind.
  * @returns the gradient(s); then those of relH and relW, if any; then that of the bias, if wanted.
  */
 export function attentionBackward(
@@ -121,6 +122,7 @@ export function attentionBackward(
   packed: boolean,
   needsBias = false,
   form: AttentionForm = attentionForm(sizes.d),
+  limit = maxBindings(),
 ): tf.Tensor[] {
   const { q, k, v, bias, relativePosition: rel } = operands;
   const { batch, n, m, heads, d } = sizes;
@@ -137,7 +139,7 @@ export function attentionBackward(
       ? { dRelH: { shape: rel.relH.shape, type: 'f32' }, dRelW: { shape: rel.relW.shape, type: 'f32' } }
       : {}),
   };
-  const ready = bindings(inputs, outputs as never) + 2 > maxBindings();
+  const ready = bindings(inputs, outputs as never) + 2 > limit;
   if (ready) rowDots(dy, y, stats, sizes, plan);
   const [dq, ...dRel] = launch({
     name: 'attention-dq',

@@ -3,7 +3,7 @@
  * additions to the scores. WGSL is made here; see attention.ts. May import gpu/launch, tfjs.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { FLAT_GROUP, flatGroups, isSoftwareAdapter, type Launch } from '../launch';
+import { FLAT_GROUP, flatGroups, isSoftwareAdapter, studioBackend, type Launch } from '../launch';
 
 /** q, k or v: rows of heads x d within a tensor. */
 export interface HeadRows {
@@ -55,12 +55,18 @@ export const lines = (n: number, line: (i: number) => string): string => range(n
 
 /**
  * The form for this adapter. Four rows were the fastest on SwiftShader for heads of 16 and 64 (against one: 2.8 and 3 times); beyond, the
- * text of the kernel grows so long that compiling it takes seconds. GPUs: at most 32 channels of an operand per invocation.
+ * text of the kernel grows so long that compiling it takes seconds. Other software adapters (lavapipe) compile by LLVM, which took more
+ * than a minute from 64 channels on: there wide heads use tiles. GPUs: at most 32 channels of an operand per invocation.
  */
 export function attentionForm(d: number): AttentionForm {
-  if (!isSoftwareAdapter()) return { shared: true, rows: 1, split: d <= 32 ? 1 : d <= 64 ? 2 : 4 };
   const parts = d % 4 === 0 ? d / 4 : d;
+  const direct = isSoftwareAdapter() && (parts <= 8 || isSwiftShader());
+  if (!direct) return { shared: true, rows: 1, split: d <= 32 ? 1 : d <= 64 ? 2 : 4 };
   return { shared: false, rows: parts <= 16 ? 4 : 1 };
+}
+
+function isSwiftShader(): boolean {
+  return studioBackend()?.device.adapterInfo.architecture === 'swiftshader';
 }
 
 /** All that decides the WGSL of a kernel. */
