@@ -7,7 +7,10 @@ import { normals } from './testValues';
 
 beforeAll(() => useBackend('webgpu'));
 
-const FORMS: readonly AttentionForm[] = [{ shared: false, rows: 4 }, { shared: true, rows: 1, split: 2 }]; // prettier-ignore
+const FORMS: readonly AttentionForm[] = [
+  { shared: false, rows: 4 },
+  { shared: true, rows: 1 },
+];
 
 describe.each(FORMS)('$shared, $rows rows', (form) => {
   it('reads and writes a joint tensor', async () => {
@@ -44,5 +47,23 @@ describe.each(FORMS)('$shared, $rows rows', (form) => {
   it('needs no more than 8 buffers for a joint tensor with relative positions', async () => {
     const rel = { kh: 2, kw: 3, relH: normals(24, 'h'), relW: normals(36, 'w') };
     await check({ shape: [1, 6, 6, 2, 4], form, packed: true, extras: { rel }, limit: 8 });
+  });
+});
+
+/** With rows divided, each kernel takes a software adapter seconds to compile. */
+describe('rows divided between two invocations', () => {
+  const form = { shared: true, rows: 1, split: 2 };
+
+  it('with a mask and a bias', async () => {
+    const extras = {
+      keyMask: new Float32Array([1, 0, 1, 1, 0, 0, 0, 0, 0, 0]),
+      bias: { heads: 1, values: normals(25, 'bias') },
+    };
+    await check({ shape: [2, 5, 5, 2, 8], form, packed: true, extras });
+  });
+
+  it('with relative positions', async () => {
+    const rel = { kh: 14, kw: 5, relH: normals(70 * 14, 'h'), relW: normals(70 * 5, 'w') };
+    await check({ shape: [1, 70, 70, 1, 8], form, packed: true, extras: { rel } });
   });
 });
