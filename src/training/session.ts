@@ -201,9 +201,8 @@ export class TrainingSession {
     passKey: number,
   ): Promise<StepNumbers> {
     const total = batches.reduce((n, b) => n + b.count, 0);
-    const sums = new Map<string, number>();
     const several = batches.length > 1;
-    let pending: Promise<void> = Promise.resolve();
+    const readings: { share: number; names: readonly string[]; values: Promise<Float32Array> }[] = [];
     for (const [i, batch] of batches.entries()) {
       const share = batch.count / total; // a short last micro-batch weighs by its images
       const names = await device.gradients(batch, passKey + i, optimizer);
@@ -211,17 +210,18 @@ export class TrainingSession {
         optimizer.prepareShare(share, i === 0);
         await device.accumulate(optimizer);
       }
-      const reading = device.readNumbers(names.length);
-      const before = pending;
-      pending = reading.then(async (values) => {
-        await before;
-        names.forEach((name, j) => sums.set(name, (sums.get(name) ?? 0) + share * (values[j] as number)));
-      });
+      const values = device.readNumbers(names.length);
+      values.catch(() => undefined); // awaited below, unless something else fails first: a lost device fails every read
+      readings.push({ share, names, values });
     }
     optimizer.prepare(lr, stepsDone);
     await device.update(optimizer, several);
     const clip = await optimizer.clip.data();
-    await pending;
+    const sums = new Map<string, number>();
+    for (const { share, names, values } of readings) {
+      const numbers = await values;
+      names.forEach((name, j) => sums.set(name, (sums.get(name) ?? 0) + share * (numbers[j] as number)));
+    }
     this.peakBytes = Math.max(this.peakBytes, this.store.arenaBytes + optimizer.deviceBytes + device.bytes);
     const { loss, ...terms } = Object.fromEntries(sums);
     return { loss: loss as number, terms, gradNorm: clip[0] as number };
