@@ -59,6 +59,9 @@ export class StudioBackend extends WebGPUBackend {
   /** Set while a recording has replaced the device (plan/recording.ts). */
   recording: { uploaded(dataId: object): void } | null = null;
 
+  /** "swiftshader", "ampere", ...; asked of the adapter, since a recording replaces the device. */
+  readonly architecture: string;
+
   /** @param software whether the adapter computes on the CPU; kernels choose their tiles by it. */
   constructor(
     device: GPUDevice,
@@ -66,6 +69,7 @@ export class StudioBackend extends WebGPUBackend {
     readonly software: boolean,
   ) {
     super(device, info);
+    this.architecture = info.architecture;
     const internals = this.internals;
     const cache = internals.convertAndCacheOnCPU.bind(this);
     // A view may be written by a replayed plan or in place, which tfjs' copy on the host would hide.

@@ -66,7 +66,7 @@ export function attentionForm(d: number): AttentionForm {
 }
 
 function isSwiftShader(): boolean {
-  return studioBackend()?.device.adapterInfo.architecture === 'swiftshader';
+  return studioBackend()?.architecture === 'swiftshader';
 }
 
 /** All that decides the WGSL of a kernel. */
