@@ -6,11 +6,13 @@
 import { spawn } from 'node:child_process';
 import { createWriteStream, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
+import { ensureLavapipe, lavapipeEnvironment } from './lavapipe.mjs';
 import { ROOT, SetupError, ensureChromium, ensureDependencies, runLauncher } from './setup.mjs';
 
 const RESULTS = path.join(ROOT, 'test-results');
 const STAGE_LIMIT_MS = 40 * 60_000;
 const UNIT_JSON = path.join(RESULTS, 'unit.json');
+const LAVAPIPE_JSON = path.join(RESULTS, 'lavapipe.json');
 const E2E_JSON = path.join(RESULTS, 'e2e.json');
 
 const once = (ok) => ({ passed: ok ? 1 : 0, failed: ok ? 0 : 1, skipped: 0 });
@@ -22,9 +24,9 @@ const readJson = (file) => {
   }
 };
 
-/** Cases of the unit tests; a file that could not be loaded counts as one failure. */
-function countUnit(ok) {
-  const report = readJson(UNIT_JSON);
+/** Cases of a unit test run; a file that could not be loaded counts as one failure. */
+const countUnit = (file) => (ok) => {
+  const report = readJson(file);
   if (report === null) return once(false);
   const unloaded = report.testResults.filter(
     ({ status, assertionResults }) =>
@@ -37,7 +39,7 @@ function countUnit(ok) {
     failed: !ok && failed === 0 ? 1 : failed,
     skipped: report.numPendingTests,
   };
-}
+};
 
 function countEndToEnd(ok) {
   const stats = readJson(E2E_JSON)?.stats;
@@ -46,12 +48,24 @@ function countEndToEnd(ok) {
   return { passed: stats.expected, failed: !ok && failed === 0 ? 1 : failed, skipped: stats.skipped };
 }
 
-const unitReporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${UNIT_JSON}`];
+const vitest = (file, ...filters) => ({
+  script: 'vitest/vitest.mjs',
+  args: ['run', '--reporter=default', '--reporter=json', `--outputFile.json=${file}`, ...filters],
+  count: countUnit(file),
+});
+
+/** Kernels, operations and a whole step on the second software adapter: out-of-bounds writes and compiler differ there. */
+function onLavapipe() {
+  const { driver, reason } = ensureLavapipe();
+  return driver === undefined ? { reason } : { env: lavapipeEnvironment(driver) };
+}
+
 const STAGES = [
   { name: 'lint', script: 'oxlint/bin/oxlint', args: ['--deny-warnings', 'src', 'e2e'], count: once },
   { name: 'format', script: 'prettier/bin/prettier.cjs', args: ['--check', '.'], count: once },
   { name: 'types', script: 'typescript/bin/tsc', args: ['--noEmit'], count: once },
-  { name: 'unit', script: 'vitest/vitest.mjs', args: ['run', ...unitReporters], count: countUnit },
+  { name: 'unit', ...vitest(UNIT_JSON) },
+  { name: 'lavapipe', ...vitest(LAVAPIPE_JSON, 'src/gpu/kernels/', '.webgpu.test'), prepare: onLavapipe },
   { name: 'build', script: 'vite/bin/vite.js', args: ['build', '--logLevel', 'warn'], count: once },
   {
     name: 'e2e',
@@ -62,12 +76,13 @@ const STAGES = [
 ];
 
 /** Runs one stage, showing and keeping its output; resolves to whether it exited with 0. */
-function runStage({ name, script, args }) {
+function runStage({ name, script, args }, env) {
   const log = createWriteStream(path.join(RESULTS, `${name}.log`));
   const file = path.join(ROOT, 'node_modules', script);
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [file, ...args], {
       cwd: ROOT,
+      env,
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: STAGE_LIMIT_MS,
       killSignal: 'SIGKILL',
@@ -104,7 +119,14 @@ await runLauncher(async () => {
   for (const stage of STAGES.filter(({ name }) => asked.length === 0 || asked.includes(name))) {
     console.log(`\n== ${stage.name} ==`);
     const start = performance.now();
-    const result = stage.count(await runStage(stage));
+    const { env = process.env, reason } = stage.prepare?.() ?? {};
+    if (reason !== undefined) {
+      const line = `${stage.name}: not run: ${reason}`;
+      console.log(line);
+      lines.push(line);
+      continue;
+    }
+    const result = stage.count(await runStage(stage, env));
     for (const key of Object.keys(total)) total[key] += result[key];
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
     const skipped = result.skipped > 0 ? `, ${result.skipped} skipped` : '';

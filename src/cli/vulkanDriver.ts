@@ -8,6 +8,12 @@ import path from 'node:path';
 
 /** Where the Vulkan loader looks for drivers on Linux. */
 const ICD_FOLDERS = ['/usr/share/vulkan/icd.d', '/etc/vulkan/icd.d', '/usr/local/share/vulkan/icd.d'];
+const SYSTEM_LIBRARIES = [
+  '/usr/lib/x86_64-linux-gnu',
+  '/usr/lib/aarch64-linux-gnu',
+  '/usr/lib64',
+  '/usr/lib',
+];
 const SOFTWARE_ICD = /lvp_icd|swiftshader/i;
 
 /** Whether a kernel GPU device and a Vulkan driver for it are installed. */
@@ -75,7 +81,13 @@ export function chooseVulkanDriver(): string {
   process.env['XDG_RUNTIME_DIR'] ??= '/tmp'; // Mesa and Dawn complain without it
   if (process.platform !== 'linux') return ''; // Metal and D3D12 need no driver file
   const asked = process.env['VK_DRIVER_FILES'] ?? process.env['VK_ICD_FILENAMES'];
-  if (asked !== undefined) return `Vulkan driver from the environment: ${asked}`;
+  if (asked !== undefined) {
+    if (!SYSTEM_LIBRARIES.some((folder) => existsSync(path.join(folder, 'libvulkan.so.1')))) {
+      const folder = swiftShaderFolders().find((each) => existsSync(path.join(each, 'libvulkan.so.1')));
+      if (folder !== undefined) preloadVulkanLoader(folder);
+    }
+    return `Vulkan driver from the environment: ${asked}`;
+  }
   if (hasHardwareDriver()) return '';
   const candidates = [
     ...swiftShaderFolders().map((folder) => path.join(folder, 'vk_swiftshader_icd.json')),
