@@ -7,6 +7,7 @@ import path from 'node:path';
 import type { StudioConfig } from '../config/types';
 import type { LabelSpec, Split } from '../data/types';
 import type { DeviceInfo } from '../gpu/device';
+import { describeMemoryPlan } from '../training/memoryParts';
 import { runFiles, type FolderFile, type RunDescription } from '../training/runFolder';
 import type { StepRecord, TrainEvent, TrainState } from '../training/types';
 import { bar, say } from './console';
@@ -119,6 +120,7 @@ export class RunRecorder {
         this.note(
           `${this.run.config.model.name}: ${event.parameters.toLocaleString('en')} parameters (${event.trainable.toLocaleString('en')} trained), ${event.trainCases} training and ${event.valCases} validation cases`,
         );
+        if (event.planned !== null) this.note(describeMemoryPlan(event.planned));
         break;
       case 'stepsEnded':
         this.steps.push(...event.records);

@@ -4,7 +4,7 @@
  */
 import type * as tf from '@tensorflow/tfjs-core';
 import { outOfMemoryError } from './health';
-import type { BufferView, StudioBackend } from './studioBackend';
+import { isView, type BufferView, type StudioBackend } from './studioBackend';
 
 export interface ArenaEntry {
   readonly name: string;
@@ -83,8 +83,7 @@ export class Arena {
     if (values.byteLength !== view.size) {
       throw new Error(`${name}: ${values.byteLength} bytes for a tensor of ${view.size}`);
     }
-    this.backend.flush();
-    this.backend.queue.writeBuffer(view.buffer, view.offset, values as Float32Array<ArrayBuffer>);
+    this.backend.writeInto(view.buffer, view.offset, values);
   }
 
   dispose(): void {
@@ -104,6 +103,7 @@ export class Arena {
 
 /** Whether tf.variable or a host copy still refers to the range it was made for (tf's assign() would have swapped it). */
 export function isAt(backend: StudioBackend, tensor: tf.Tensor, view: BufferView): boolean {
-  const resource = backend.record(tensor.dataId).resource as BufferView | undefined;
-  return resource !== undefined && resource.buffer === view.buffer && resource.offset === view.offset;
+  if (tensor.isDisposed) return false;
+  const { resource } = backend.record(tensor.dataId);
+  return isView(resource) && resource.buffer === view.buffer && resource.offset === view.offset;
 }

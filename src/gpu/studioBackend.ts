@@ -46,11 +46,24 @@ export interface BackendInternals {
   convertAndCacheOnCPU(dataId: object, data: tf.backend_util.TypedArray): tf.backend_util.TypedArray;
 }
 
+/** Stands for a buffer of `allocate` while buffers are only counted; has no memory. */
+class CountedBuffer {
+  constructor(readonly size: number) {}
+
+  destroy(): void {
+    // nothing is held
+  }
+}
+
 /** Dispatches per submit while taping; tfjs' own default. */
 const BATCH = 15;
 
 export function isView(resource: unknown): resource is BufferView {
   return typeof resource === 'object' && resource !== null && 'buffer' in resource && 'offset' in resource;
+}
+
+function isCounted(buffer: unknown): boolean {
+  return buffer instanceof CountedBuffer;
 }
 
 export class StudioBackend extends WebGPUBackend {
@@ -108,6 +121,7 @@ export class StudioBackend extends WebGPUBackend {
 
   /** A storage buffer outside tfjs' pool, cleared; for weights, inputs and plans. Count of its bytes in `ownBytes`. */
   allocate(size: number, usage = GPUBufferUsage.STORAGE): GPUBuffer {
+    if (this.counting) return new CountedBuffer(size) as unknown as GPUBuffer;
     const buffer = this.device.createBuffer({
       size,
       usage: usage | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
@@ -118,8 +132,32 @@ export class StudioBackend extends WebGPUBackend {
 
   /** Destroys a buffer of `allocate`. Work already submitted still finishes. */
   free(buffer: GPUBuffer): void {
+    if (isCounted(buffer)) return;
     this.ownBytes -= buffer.size;
     buffer.destroy();
+  }
+
+  private counting = false;
+
+  /**
+   * Runs `work`, in which `allocate` gives stand-ins without memory. What is made of them can be recorded, never dispatched, and knows
+   * its bytes: the memory of a run before it starts. `work` must dispose of what it makes.
+   */
+  countOnly<T>(work: () => T): T {
+    const before = this.counting;
+    this.counting = true;
+    try {
+      return work();
+    } finally {
+      this.counting = before;
+    }
+  }
+
+  /** Writes from the host into a buffer of `allocate`, after all work encoded so far; nothing into a stand-in. */
+  writeInto(buffer: GPUBuffer, offset: number, values: Float32Array | Int32Array | Uint8Array): void {
+    if (isCounted(buffer)) return;
+    this.flush();
+    this.queue.writeBuffer(buffer, offset, values as Float32Array<ArrayBuffer>);
   }
 
   /** Ends the pass and submits what is encoded; needed before any write by the host, which would overtake it. */

@@ -6,17 +6,18 @@
  * replayed for every batch of that shape. Both run the same kernels in the same order and give the same bits.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { Arena, isAt } from '../gpu/arena';
+import { Arena } from '../gpu/arena';
 import { copyInto } from '../gpu/kernels/adamw';
 import { Plan, type PlanFigures } from '../gpu/plan/plan';
-import { Recording, RecordingError, VirtualBuffer, type RecordedDispatch } from '../gpu/plan/recording';
-import { difference } from '../gpu/plan/signature';
+import { RecordingError, VirtualBuffer } from '../gpu/plan/recording';
+import { studioBackend } from '../gpu/launch';
 import { SlotPool } from '../gpu/plan/slots';
 import type { BufferView, StudioBackend } from '../gpu/studioBackend';
 import type { FlatOptimizer } from '../nn/flatOptimizer';
 import type { LossParts } from '../nn/losses';
 import { dropoutBase } from '../nn/masks';
 import type { ParameterStore } from './parameters';
+import { place, PlanConditions, recordTrace } from './stepRecording';
 import type { ForwardContext } from './types';
 
 /** Network input and labels of one micro-batch, on the host. */
@@ -46,14 +47,9 @@ const MAX_SITES = 1024;
 /** Loss and its terms. */
 const MAX_NUMBERS = 8;
 
-let doubleTrace = false;
-
-/** Records every step twice and compares, to catch values frozen into a plan; for tests and development. Returns the earlier state. */
-export function setDoubleTrace(on: boolean): boolean {
-  const before = doubleTrace;
-  doubleTrace = on;
-  return before;
-}
+const ACCUMULATE = 'accumulate';
+const updateKey = (accumulated: boolean): string => `update ${accumulated}`;
+const shapeKey = (count: number, size: number): string => `${count} x ${size}`;
 
 /** Buffers of one batch shape. */
 interface Inputs {
@@ -74,9 +70,15 @@ interface EvalPlan {
   readonly shape: readonly number[];
 }
 
-interface Recorded<T> {
-  readonly dispatches: readonly RecordedDispatch[];
-  readonly result: T;
+/** Batches of a run, for counting its memory before it starts. */
+export interface RunShapes {
+  readonly size: number; // pixels
+  /** Distinct micro-batch sizes in training and in evaluation. */
+  readonly train: readonly number[];
+  readonly evaluation: readonly number[];
+  /** Whether some optimiser steps have one micro-batch, and some several. */
+  readonly single: boolean;
+  readonly several: boolean;
 }
 
 export class DeviceStep {
@@ -90,6 +92,8 @@ export class DeviceStep {
   private readonly training = new Map<string, TrainPlan>();
   private readonly evaluation = new Map<string, EvalPlan>();
   private readonly updates = new Map<string, Plan>();
+  private conditions = new PlanConditions();
+  private optimizer: FlatOptimizer | null = null; // of the plans
 
   constructor(
     private readonly backend: StudioBackend,
@@ -114,9 +118,18 @@ export class DeviceStep {
 
   /** Bytes of the buffers made for plans and inputs, once they run. */
   get bytes(): number {
-    const inputs = [...this.inputs.values()].reduce((sum, { arena }) => sum + arena.bytes, 0);
-    const constants = this.figures.reduce((sum, { constantBytes }) => sum + constantBytes, 0);
-    return this.pool.bytes + this.keys.bytes + this.numbers.bytes + inputs + constants;
+    const { temporaries, inputs, constants } = this.byteParts;
+    return temporaries + inputs + constants;
+  }
+
+  /** The parts of `bytes`. */
+  get byteParts(): { readonly temporaries: number; readonly inputs: number; readonly constants: number } {
+    const batches = [...this.inputs.values()].reduce((sum, { arena }) => sum + arena.bytes, 0);
+    return {
+      temporaries: this.pool.bytes,
+      inputs: batches + this.keys.bytes + this.numbers.bytes,
+      constants: this.figures.reduce((sum, { constantBytes }) => sum + constantBytes, 0),
+    };
   }
 
   /**
@@ -126,7 +139,12 @@ export class DeviceStep {
    */
   async gradients(batch: HostBatch, passKey: number, optimizer: FlatOptimizer): Promise<readonly string[]> {
     const inputs = this.write(batch);
-    const plan = await this.planned(() => this.trainPlan(batch, inputs, passKey, optimizer));
+    const plan = await this.planned(optimizer, async () => {
+      const made = this.trainPlan(batch, inputs, passKey, optimizer);
+      await made.plan.compile();
+      made.plan.bind();
+      return made;
+    });
     this.writeKeys(passKey);
     if (plan === null) {
       const names = this.pass(inputs, passKey, optimizer, (gradient, _, tensor) =>
@@ -135,7 +153,6 @@ export class DeviceStep {
       if (this.options.store.storeBuffers()) this.options.store.countBatch();
       return names;
     }
-    this.assertInPlace(optimizer);
     this.replay([plan.plan]);
     if (plan.counts) this.options.store.countBatch();
     return plan.names;
@@ -143,24 +160,19 @@ export class DeviceStep {
 
   /** The optimiser's update from the gradients in place; its `prepare` must have been called. */
   async update(optimizer: FlatOptimizer, accumulated: boolean): Promise<void> {
-    await this.inPlace(`update ${accumulated}`, () => optimizer.update(accumulated));
+    await this.inPlace(optimizer, updateKey(accumulated), () => optimizer.update(accumulated));
   }
 
   /** Adds the gradients to the optimiser's mean; its `prepareShare` must have been called. */
   async accumulate(optimizer: FlatOptimizer): Promise<void> {
-    await this.inPlace('accumulate', () => optimizer.accumulate());
+    await this.inPlace(optimizer, ACCUMULATE, () => optimizer.accumulate());
   }
 
   /** Work on persistent buffers only: planned under a name, or run. */
-  private async inPlace(name: string, work: () => void): Promise<void> {
-    const plan = await this.planned(async () => {
-      let made = this.updates.get(name);
-      if (made === undefined) {
-        const { dispatches } = this.record(() => tf.tidy(work));
-        made = new Plan(this.backend, this.pool, dispatches, new Map(), new Set());
-        await made.compile();
-        this.updates.set(name, made);
-      }
+  private async inPlace(optimizer: FlatOptimizer, name: string, work: () => void): Promise<void> {
+    const plan = await this.planned(optimizer, async () => {
+      const made = this.updatePlan(name, work);
+      await made.compile();
       made.bind();
       return made;
     });
@@ -177,7 +189,12 @@ export class DeviceStep {
   async predict(images: Float32Array, count: number, size: number): Promise<tf.Tensor4D> {
     const labels = new Int32Array(0);
     const inputs = this.write({ images, labels, count, size });
-    const made = await this.planned(() => this.evalPlan(inputs, `${count} x ${size}`));
+    const made = await this.planned(null, async () => {
+      const recorded = this.evalPlan(inputs, shapeKey(count, size));
+      await recorded.plan.compile();
+      recorded.plan.bind();
+      return recorded;
+    });
     if (made === null) return tf.tidy(() => this.evaluate(inputs));
     const { plan, logits, shape } = made;
     const result = this.backend.makeTensorInfo([...shape], 'float32');
@@ -190,23 +207,68 @@ export class DeviceStep {
     return tf.engine().makeTensorFromTensorInfo(result, this.backend) as tf.Tensor4D;
   }
 
+  /**
+   * Makes the plans and buffers of a run without compiling or running anything, so that `bytes` and `figures` are known. For
+   * StudioBackend.countOnly, where it takes no memory. @param optimizer null: evaluation only.
+   * @throws RecordingError when a pass cannot be recorded; UserError 'gpu-out-of-memory' when the device cannot bind a tensor of it.
+   */
+  reserve({ size, train, evaluation, single, several }: RunShapes, optimizer: FlatOptimizer | null): void {
+    if (optimizer !== null) {
+      for (const count of train) {
+        this.trainPlan({ count, size }, this.inputsOf(count, size), 0, optimizer).plan.reserve();
+      }
+      if (several) {
+        optimizer.prepareShare(1, true);
+        this.updatePlan(ACCUMULATE, () => optimizer.accumulate()).reserve();
+      }
+      for (const accumulated of [...(single ? [false] : []), ...(several ? [true] : [])]) {
+        this.updatePlan(updateKey(accumulated), () => optimizer.update(accumulated)).reserve();
+      }
+    }
+    for (const count of evaluation) {
+      this.evalPlan(this.inputsOf(count, size), shapeKey(count, size)).plan.reserve();
+    }
+  }
+
   dispose(): void {
-    for (const { plan } of [...this.training.values(), ...this.evaluation.values()]) plan.dispose();
-    for (const plan of this.updates.values()) plan.dispose();
+    this.dropPlans();
     for (const { arena } of this.inputs.values()) arena.dispose();
     this.inputs.clear();
-    this.training.clear();
-    this.evaluation.clear();
-    this.updates.clear();
     this.pool.dispose();
     this.keys.dispose();
     this.numbers.dispose();
   }
 
+  private dropPlans(): void {
+    for (const { plan } of [...this.training.values(), ...this.evaluation.values()]) plan.dispose();
+    for (const plan of this.updates.values()) plan.dispose();
+    this.training.clear();
+    this.evaluation.clear();
+    this.updates.clear();
+  }
+
+  /**
+   * Refuses what would replay old values, and drops plans that were recorded for something else: another optimiser (its buffers, its
+   * trained set, its settings), other kernels or flags. Batch shapes have plans of their own; loss, recompute and seed belong to the
+   * session, as does the device, whose loss ends it. @param optimizer null: none takes part.
+   */
+  private checkPlans(optimizer: FlatOptimizer | null): void {
+    if (studioBackend() !== this.backend) throw new Error('The backend that the plans were made for is gone');
+    this.options.store.assertInPlace(this.backend);
+    const other = optimizer !== null && this.optimizer !== null && optimizer !== this.optimizer;
+    if (optimizer !== null) this.optimizer = optimizer;
+    if (this.conditions.hold && !other) return;
+    this.dropPlans();
+    this.conditions = new PlanConditions();
+    this.notPlanned = null;
+  }
+
   /** Runs `plan` unless steps are taped; a recording that is impossible switches to the tape for good, with its reason. */
-  private async planned<T>(plan: () => Promise<T>): Promise<T | null> {
+  private async planned<T>(optimizer: FlatOptimizer | null, plan: () => Promise<T>): Promise<T | null> {
     const { execution } = this.options;
-    if (execution === 'tape' || this.notPlanned !== null) return null;
+    if (execution === 'tape') return null;
+    this.checkPlans(optimizer);
+    if (this.notPlanned !== null) return null;
     try {
       return await plan();
     } catch (error) {
@@ -217,7 +279,14 @@ export class DeviceStep {
   }
 
   private write({ images, labels, count, size }: HostBatch): Inputs {
-    const key = `${count} x ${size}`;
+    const inputs = this.inputsOf(count, size);
+    inputs.arena.write('images', images);
+    if (labels.length > 0) inputs.arena.write('labels', labels);
+    return inputs;
+  }
+
+  private inputsOf(count: number, size: number): Inputs {
+    const key = shapeKey(count, size);
     let inputs = this.inputs.get(key);
     if (inputs === undefined) {
       const arena = new Arena(this.backend, [
@@ -231,8 +300,6 @@ export class DeviceStep {
       };
       this.inputs.set(key, inputs);
     }
-    inputs.arena.write('images', images);
-    if (labels.length > 0) inputs.arena.write('labels', labels);
     return inputs;
   }
 
@@ -310,34 +377,20 @@ export class DeviceStep {
     return options.forward(ctx, inputs.images);
   }
 
-  private record<T>(trace: (recording: Recording) => T): Recorded<T> {
-    const once = (): Recorded<T> => {
-      const recording = new Recording(this.backend);
-      const result = recording.run(() => trace(recording));
-      return { dispatches: recording.dispatches, result };
-    };
-    const recorded = once();
-    if (!doubleTrace) return recorded;
-    const again = once(); // returned: what the trace stored aside belongs to its last run
-    const differs = difference(recorded.dispatches, again.dispatches);
-    if (differs !== null) throw new Error(`Two recordings of the same step differ: ${differs}`);
-    return again;
-  }
-
-  private async trainPlan(
-    batch: HostBatch,
+  private trainPlan(
+    { count, size }: Pick<HostBatch, 'count' | 'size'>,
     inputs: Inputs,
     passKey: number,
     optimizer: FlatOptimizer,
-  ): Promise<TrainPlan> {
-    const key = `${batch.count} x ${batch.size}`;
+  ): TrainPlan {
+    const key = shapeKey(count, size);
     let made = this.training.get(key);
     if (made === undefined) {
       const { store } = this.options;
       let placed = new Map<VirtualBuffer, BufferView>();
       let counts = false;
       let trace = 0;
-      const { dispatches, result: names } = this.record((recording) => {
+      const { dispatches, result: names } = recordTrace(this.backend, (recording) => {
         placed = new Map();
         // The second trace of a check is of another step: what depends on the step must not be in the plan.
         const passed = this.pass(inputs, passKey + trace++, optimizer, (gradient, view, tensor) => {
@@ -349,17 +402,25 @@ export class DeviceStep {
         return passed;
       });
       made = { plan: new Plan(this.backend, this.pool, dispatches, placed, new Set()), names, counts };
-      await made.plan.compile();
       this.training.set(key, made);
     }
-    made.plan.bind();
     return made;
   }
 
-  private async evalPlan(inputs: Inputs, key: string): Promise<EvalPlan> {
+  private updatePlan(name: string, work: () => void): Plan {
+    let made = this.updates.get(name);
+    if (made === undefined) {
+      const { dispatches } = recordTrace(this.backend, () => tf.tidy(work));
+      made = new Plan(this.backend, this.pool, dispatches, new Map(), new Set());
+      this.updates.set(name, made);
+    }
+    return made;
+  }
+
+  private evalPlan(inputs: Inputs, key: string): EvalPlan {
     let made = this.evaluation.get(key);
     if (made === undefined) {
-      const { dispatches, result } = this.record(() => {
+      const { dispatches, result } = recordTrace(this.backend, () => {
         const logits = tf.tidy(() => this.evaluate(inputs));
         const { resource } = this.backend.record(logits.dataId);
         const { shape } = logits;
@@ -370,10 +431,8 @@ export class DeviceStep {
       const { buffer: logits, shape } = result;
       const plan = new Plan(this.backend, this.pool, dispatches, new Map(), new Set([logits]));
       made = { plan, logits, shape };
-      await plan.compile();
       this.evaluation.set(key, made);
     }
-    made.plan.bind();
     return made;
   }
 
@@ -387,43 +446,6 @@ export class DeviceStep {
     after?.(encoder);
     this.backend.queue.submit([encoder.finish()]);
   }
-
-  /** A variable that was assigned to no longer lies where the plans read and write it. */
-  private assertInPlace(optimizer: FlatOptimizer): void {
-    const { trained } = this.options.store;
-    for (const { name, variable } of optimizer.parameters) {
-      if (trained === null || !isAt(this.backend, variable, trained.view(name))) {
-        throw new Error(`The variable "${name}" was replaced; weights must be written in place`);
-      }
-    }
-  }
-}
-
-/**
- * Lets a gradient be computed directly in its place; false when it must be copied: it is no temporary of its own, is used for another
- * parameter too, or its kernel reads another gradient (a buffer cannot be read and written in one dispatch).
- */
-function place(
-  backend: StudioBackend,
-  recording: Recording,
-  placed: Map<VirtualBuffer, BufferView>,
-  gradient: tf.Tensor,
-  view: BufferView,
-): boolean {
-  const { resource } = backend.record(gradient.dataId);
-  if (!(resource instanceof VirtualBuffer) || resource.kind !== 'temporary') return false;
-  if (placed.has(resource) || resource.size !== view.size) return false;
-  for (const { bindings } of recording.dispatches) {
-    const mine = bindings.filter(({ target }) => target === resource);
-    if (mine.length === 0) continue;
-    const writes = mine.some(({ access }) => access === 'read_write');
-    const others = bindings.filter(
-      ({ target }) => target instanceof VirtualBuffer && target !== resource && placed.has(target),
-    );
-    if (others.some(({ access }) => (access === 'read_write') !== writes)) return false;
-  }
-  placed.set(resource, view);
-  return true;
 }
 
 /**

@@ -4,9 +4,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { HostTensor, TensorMap } from '../formats/tensor';
 import { toFloat32 } from '../formats/tensorConvert';
-import { Arena } from '../gpu/arena';
+import { Arena, isAt } from '../gpu/arena';
 import { copyInto } from '../gpu/kernels/adamw';
 import { kernelsOn, studioBackend } from '../gpu/launch';
+import type { StudioBackend } from '../gpu/studioBackend';
 import { mapLimit } from '../lib/async';
 import { UserError } from '../lib/errors';
 import type { ForwardContext, ParameterSpec } from './types';
@@ -47,17 +48,17 @@ export class ParameterStore {
   private pending = new Map<string, tf.Tensor>();
 
   /**
-   * @param tensors one per spec, of its shape; any float type.
+   * @param tensors one per spec, of its shape; any float type. Null: all zero, for recordings whose values nobody computes.
    * @param trainedNames parameters that an optimiser will train.
    * @throws UserError 'weights-incomplete' naming the first tensor that is absent or of another shape.
    */
   constructor(
     readonly specs: readonly ParameterSpec[],
-    tensors: TensorMap,
+    tensors: TensorMap | null,
     trainedNames: readonly string[] = [],
   ) {
     // All are checked before the first is put on the device: a refusal leaves nothing there.
-    const checked = specs.map((spec) => [spec, fitting(spec, tensors)] as const);
+    const checked = specs.map((spec) => [spec, tensors === null ? null : fitting(spec, tensors)] as const);
     const backend = kernelsOn() ? studioBackend() : null;
     if (backend !== null) {
       const byName = new Map(specs.map((spec) => [spec.name, spec]));
@@ -71,9 +72,9 @@ export class ParameterStore {
     }
     for (const [spec, value] of checked) {
       if (spec.kind === 'counter') {
-        this.counts.set(spec.name, Number(value.data[0] ?? 0));
+        this.counts.set(spec.name, Number(value?.data[0] ?? 0));
       } else {
-        this.variables.set(spec.name, this.variable(spec, toFloat32(value)));
+        this.variables.set(spec.name, this.variable(spec, value === null ? null : toFloat32(value)));
       }
     }
   }
@@ -83,13 +84,13 @@ export class ParameterStore {
     return this.rest.get(name) ?? null;
   }
 
-  private variable({ name, shape, kind }: ParameterSpec, values: Float32Array): tf.Variable {
+  private variable({ name, shape, kind }: ParameterSpec, values: Float32Array | null): tf.Variable {
     const arena = this.arenaOf(name);
     if (arena !== null) {
-      arena.write(name, values);
+      if (values !== null) arena.write(name, values);
       return tf.variable(arena.tensor(name), kind === 'parameter');
     }
-    const initial = tf.tensor(values, [...shape], 'float32');
+    const initial = values === null ? tf.zeros([...shape]) : tf.tensor(values, [...shape], 'float32');
     const variable = tf.variable(initial, kind === 'parameter');
     initial.dispose();
     return variable;
@@ -99,6 +100,18 @@ export class ParameterStore {
   get arenaBytes(): number {
     const arenas = new Set([...this.rest.values(), ...(this.trained === null ? [] : [this.trained])]);
     return [...arenas].reduce((sum, { bytes }) => sum + bytes, 0);
+  }
+
+  /**
+   * Checks that every tensor, trained, frozen or running statistic, lies where it was made: a variable that was assigned to no longer
+   * does, and a recorded pass would go on with the old values. @throws Error naming the first that was replaced.
+   */
+  assertInPlace(backend: StudioBackend): void {
+    for (const [name, variable] of this.variables) {
+      const arena = this.arenaOf(name);
+      if (arena !== null && isAt(backend, variable, arena.view(name))) continue;
+      throw new Error(`The variable "${name}" was replaced; weights must be written in place`);
+    }
   }
 
   /** The variable of a parameter or buffer. Throws if the model has none of that name. */

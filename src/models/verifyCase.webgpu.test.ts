@@ -6,7 +6,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { assertDeviceHealthy } from '../gpu/health';
 import { setKernels } from '../gpu/launch';
 import { useBackend } from '../gpu/ops/testSupport';
-import { setDoubleTrace } from './deviceStep';
+import { setDoubleTrace } from './stepRecording';
 import { reportOf, verifyFolder } from './testSupport';
 import type { CaseOptions } from './verifyCase';
 

@@ -6,6 +6,7 @@ import { assembleBatch } from '../data/batch';
 import type { LabelSpec, Sample, SampleReader } from '../data/types';
 import type { TensorMap } from '../formats/tensor';
 import { settleDevice } from '../gpu/health';
+import { trimMemory } from '../gpu/memory';
 import { yieldToEventLoop } from '../lib/async';
 import { UserError } from '../lib/errors';
 import { caseMetrics, type CaseMetrics } from '../metrics/caseMetrics';
@@ -84,6 +85,7 @@ export async function evaluateModel(request: EvaluationRequest): Promise<Evaluat
     return { cases, summary: summarize(labels.names.slice(1), numbers) };
   } finally {
     session.dispose();
+    trimMemory();
   }
 }
 

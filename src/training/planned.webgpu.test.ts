@@ -4,16 +4,13 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { configFiles } from '../config/files';
-import { resolveConfig } from '../config/resolve';
 import type { StudioConfig } from '../config/types';
 import { setKernels, studioBackend } from '../gpu/launch';
 import { memoryUse, trimMemory } from '../gpu/memory';
 import { useBackend } from '../gpu/ops/testSupport';
-import { Random } from '../lib/random';
-import { setDoubleTrace } from '../models/deviceStep';
+import { setDoubleTrace } from '../models/stepRecording';
 import { TrainingSession, type HostBatch, type SessionOptions } from './session';
-import { bits, smallConfig } from './testSupport';
+import { bits, noise, smallConfig, smallSegFormer } from './testSupport';
 
 beforeAll(async () => {
   await useBackend('webgpu');
@@ -22,14 +19,6 @@ beforeAll(async () => {
 afterAll(() => {
   setDoubleTrace(false);
 });
-
-function batch(config: StudioConfig, count: number, key: number): HostBatch {
-  const size = config.model.image_size;
-  const random = new Random('planned', key);
-  const images = Float32Array.from({ length: count * size * size * 3 }, () => random.uniform(-1, 1));
-  const labels = Int32Array.from({ length: count * size * size }, (_, i) => Number(i % size > size / 2));
-  return { images, labels, count, size };
-}
 
 interface Outcome {
   readonly losses: readonly number[];
@@ -45,13 +34,13 @@ async function run(config: StudioConfig, options: SessionOptions): Promise<Outco
     const losses: number[] = [];
     const norms: number[] = [];
     for (let step = 0; step < 4; step++) {
-      const parts = [batch(config, 2, 2 * step), batch(config, 1, 2 * step + 1)];
+      const parts = [noise(config, 2, 2 * step), noise(config, 1, 2 * step + 1)];
       const given = step % 2 === 0 ? parts : [parts[0] as HostBatch];
       const { loss, gradNorm } = await session.step(given, 5e-3 / (step + 1), step, 2 * step);
       losses.push(loss);
       norms.push(gradNorm);
     }
-    const { images, count, size } = batch(config, 2, 99);
+    const { images, count, size } = noise(config, 2, 99);
     const predicted = await session.predict(images, count, size);
     const logits = (await predicted.data()) as Float32Array;
     predicted.dispose();
@@ -64,10 +53,7 @@ async function run(config: StudioConfig, options: SessionOptions): Promise<Outco
 
 const MODELS: Readonly<Record<string, StudioConfig>> = {
   tinyusfm: smallConfig('training.gradient_clip=0.5'),
-  segformer: resolveConfig(configFiles, 'train', [
-    'model=segformer_nano', 'data=phantom', 'model.image_size=32', 'model.drop_path=0.2',
-    'model.classifier_dropout=0.2', 'optimizer.name=sgd',
-  ]).config, // prettier-ignore
+  segformer: smallSegFormer('optimizer.name=sgd'),
 };
 
 describe.each(Object.entries(MODELS))('%s', (_, config) => {

@@ -8,7 +8,7 @@ import type { StudioConfig } from '../config/types';
 import type { TensorMap } from '../formats/tensor';
 import { kernelsOn, studioBackend } from '../gpu/launch';
 import type { PlanFigures } from '../gpu/plan/plan';
-import { DeviceStep, type HostBatch } from '../models/deviceStep';
+import { DeviceStep, type HostBatch, type RunShapes } from '../models/deviceStep';
 import { initialTensors } from '../models/initialize';
 import { ParameterStore } from '../models/parameters';
 import { getModel } from '../models/registry';
@@ -16,6 +16,7 @@ import type { ModelDefinition, ParameterSpec } from '../models/types';
 import { FlatOptimizer } from '../nn/flatOptimizer';
 import { resolveOutChannels, segmentationLoss } from '../nn/losses';
 import { Optimizer, type OptimizedParameter } from '../nn/optimizers';
+import type { MemoryPlan } from './memoryParts';
 import { tapedStep } from './tapedStep';
 
 export type { HostBatch };
@@ -64,6 +65,14 @@ export interface SessionOptions {
   readonly trains?: boolean;
   /** WebGPU: recorded and replayed where possible (auto), taped by TensorFlow.js, or a plan or an error. */
   readonly execution?: 'auto' | 'tape' | 'plan';
+  /** For StudioBackend.countOnly: weights have no values and are not computed. */
+  readonly counted?: boolean;
+}
+
+/** The given weights with initial values for those that are absent. */
+function completed(weights: TensorMap | null, specs: readonly ParameterSpec[], seed: number): TensorMap {
+  const absent = specs.filter((spec) => weights?.has(spec.name) !== true);
+  return new Map([...(weights ?? []), ...initialTensors(absent, seed)]);
 }
 
 /** A model and its weights on the device. Throws as ParameterStore does. */
@@ -84,7 +93,7 @@ export class TrainingSession {
   constructor(
     readonly config: StudioConfig,
     weights: TensorMap | null,
-    { trains = true, execution = 'auto' }: SessionOptions = {},
+    { trains = true, execution = 'auto', counted = false }: SessionOptions = {},
   ) {
     this.outChannels = resolveOutChannels(config);
     const model = getModel(config.model.name);
@@ -92,11 +101,10 @@ export class TrainingSession {
     const architecture = model.architecture(config.model, this.outChannels);
     this.architecture = architecture;
     const specs = model.parameters(architecture);
-    const absent = specs.filter((spec) => weights?.has(spec.name) !== true);
     this.trained = trains ? trainedSpecs(config, model, architecture, specs) : [];
     this.store = new ParameterStore(
       specs,
-      new Map([...(weights ?? []), ...initialTensors(absent, config.seed)]),
+      counted ? null : completed(weights, specs, config.seed),
       this.trained.map(({ name }) => name),
     );
     const backend = kernelsOn() ? studioBackend() : null;
@@ -146,6 +154,28 @@ export class TrainingSession {
   /** Why steps are not recorded, or null. */
   get notPlanned(): string | null {
     return this.device === null ? 'kernels of our own run on WebGPU only' : this.device.notPlanned;
+  }
+
+  /**
+   * Records all passes over these batches and adds up the buffers; for a session made with `counted` inside StudioBackend.countOnly.
+   * Null on other backends. @throws RecordingError, UserError 'gpu-out-of-memory' (DeviceStep.reserve).
+   */
+  planMemory(shapes: RunShapes): MemoryPlan | null {
+    const { device, optimizer } = this;
+    if (device === null || !(optimizer instanceof FlatOptimizer)) return null;
+    device.reserve(shapes, optimizer);
+    const { temporaries, inputs, constants } = device.byteParts;
+    const [weights, trained] = [this.store.arenaBytes, optimizer.deviceBytes];
+    const rest = weights + trained + inputs + constants;
+    return {
+      bytes: rest + temporaries,
+      weights,
+      optimizer: trained,
+      temporaries,
+      inputs,
+      constants,
+      lowerBound: rest + Math.max(0, ...device.figures.map(({ liveBytes }) => liveBytes)),
+    };
   }
 
   /**

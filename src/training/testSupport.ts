@@ -10,6 +10,7 @@ import type { DeviceInfo } from '../gpu/device';
 import { Random } from '../lib/random';
 import { decodeCheckpoint, encodeCheckpoint } from './checkpoint';
 import { TrainControl } from './control';
+import type { HostBatch } from './session';
 import { runTraining, type TrainOutcome, type TrainRequest } from './trainer';
 import type { Checkpoint, CheckpointInfo, CheckpointSink, TrainEvent } from './types';
 
@@ -29,6 +30,24 @@ export function smallConfig(...overrides: string[]): StudioConfig {
     'evaluation.panel_cases=2',
   ]; // prettier-ignore
   return resolveConfig(configFiles, 'train', [...small, ...overrides]).config;
+}
+
+/** A small SegFormer with dropout and drop path on. */
+export function smallSegFormer(...overrides: string[]): StudioConfig {
+  const small = [
+    'model=segformer_nano', 'data=phantom', 'model.image_size=32', 'model.drop_path=0.2',
+    'model.classifier_dropout=0.2', 'training.batch_size=2',
+  ]; // prettier-ignore
+  return resolveConfig(configFiles, 'train', [...small, ...overrides]).config;
+}
+
+/** A batch of noise whose right half is labelled; another one for every key. */
+export function noise(config: StudioConfig, count: number, key: number): HostBatch {
+  const size = config.model.image_size;
+  const random = new Random('noise', key);
+  const images = Float32Array.from({ length: count * size * size * 3 }, () => random.uniform(-1, 1));
+  const labels = Int32Array.from({ length: count * size * size }, (_, i) => Number(i % size > size / 2));
+  return { images, labels, count, size };
 }
 
 /** A bright disc (per sample elsewhere) on noise; labels 1.. cycle over samples. `wide` makes originals of another size. */

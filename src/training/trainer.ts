@@ -16,6 +16,8 @@ import { BatchSource, type TrainBatch } from './batches';
 import { checkpointMoments, checkpointWeights } from './checkpoint';
 import { assertUsableWeights } from './guards';
 import { fittingBatchSize } from './dryRun';
+import { describeMemoryPlan, type MemoryPlan } from './memoryParts';
+import { planMemory } from './memoryPlan';
 import { StepReporter } from './reporter';
 import { TrainingSession, type StepNumbers } from './session';
 import { closeEpoch, resumedState, startState } from './state';
@@ -55,8 +57,11 @@ const LOSS_YIELDS = 50;
 export async function runTraining(request: TrainRequest): Promise<TrainOutcome> {
   let run: Run | null = null;
   try {
+    const { config, split } = request;
+    // Before anything is made: tensors that the device cannot bind are told without trying.
+    const planned = planMemory(config, { train: split.train.length, validation: split.val.length });
     run = new Run(request);
-    return await run.run();
+    return await run.run(planned);
   } catch (error) {
     const explained = await explain(error, request, run);
     request.events.emit({
@@ -67,6 +72,7 @@ export async function runTraining(request: TrainRequest): Promise<TrainOutcome> 
     throw explained;
   } finally {
     run?.dispose();
+    trimMemory(); // tfjs keeps freed buffers for ever; the next run may need others
   }
 }
 
@@ -152,7 +158,7 @@ class Run {
     this.reporter = new StepReporter(request.events, this.now);
   }
 
-  async run(): Promise<TrainOutcome> {
+  async run(planned: MemoryPlan | null): Promise<TrainOutcome> {
     const { config, events, split } = this.request;
     events.emit({
       type: 'prepared',
@@ -161,9 +167,11 @@ class Run {
       trainable: this.session.trainableElements,
       trainCases: split.train.length,
       valCases: split.val.length,
+      planned,
       resumedFrom: this.request.resume?.info ?? null,
     });
     this.log(`${this.request.device.name}: ${this.request.device.reason}`);
+    if (planned !== null) this.log(describeMemoryPlan(planned));
     while (this.state.epoch < config.training.num_epochs) {
       if (this.isEarlyStopped()) return this.end('early-stopped');
       const finished = await this.epoch();

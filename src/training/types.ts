@@ -7,6 +7,7 @@ import type { StudioConfig } from '../config/types';
 import type { LabelSpec, Split } from '../data/types';
 import type { TensorMap } from '../formats/tensor';
 import type { DeviceInfo, MemoryUse } from '../gpu/device';
+import type { MemoryPlan } from './memoryParts';
 
 export type { DeviceInfo, MemoryUse };
 
@@ -55,6 +56,8 @@ export type TrainEvent =
       readonly trainable: number;
       readonly trainCases: number;
       readonly valCases: number;
+      /** GPU memory of the run, known from its recordings (memoryPlan.ts); null where steps are not recorded. */
+      readonly planned: MemoryPlan | null;
       readonly resumedFrom: CheckpointInfo | null;
     }
   | {

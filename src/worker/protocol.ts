@@ -9,6 +9,7 @@ import type { Dataset, LabelSpec, OriginalSample, SampleFacts, Split } from '../
 import type { LoadReport } from '../models/types';
 import type { CaseResult, EvaluationResult, FolderAccess, WeightsSource } from '../storage/types';
 import type { DeviceInfo } from '../gpu/device';
+import type { MemoryPlan } from '../training/memoryParts';
 import type { TrainEvent } from '../training/types';
 
 export type {
@@ -34,7 +35,9 @@ export type TabMessage =
 export interface Estimate {
   readonly stepMs: number;
   readonly evalMs: number; // per image
-  readonly peakBytes: number;
+  readonly peakBytes: number; // measured after one step
+  readonly planned: MemoryPlan | null; // known before it; null where steps are not recorded
+  readonly recomputedBytes: number | null; // planned, with training.recompute=blocks
   readonly perEpochSeconds: number;
   readonly totalSeconds: number;
   readonly parameterCount: number;

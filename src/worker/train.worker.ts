@@ -10,7 +10,9 @@ import { deviceHealth } from '../gpu/health';
 import { webGpuBackend } from '../gpu/webgpu';
 import { UserError, toPlainError } from '../lib/errors';
 import { TrainControl } from '../training/control';
+import { setDoubleTrace } from '../models/stepRecording';
 import { dryRun } from '../training/dryRun';
+import { describeMemoryPlan } from '../training/memoryParts';
 import { evaluate } from './evaluate';
 import { FolderBook } from './folderBook';
 import { GpuLane } from './gpuLane';
@@ -22,6 +24,9 @@ import { serve } from './server';
 import type { Scope } from './server';
 import { trainRun } from './trainRun';
 import { fitLibraryWeights } from './weightsSource';
+
+// Under the development server every step is recorded twice (0.1 s more): a value frozen into a plan stops the run with its kernel's name.
+if (import.meta.env.DEV) setDoubleTrace(true);
 
 /** Time for a running job to report the loss itself before the page replaces this worker. */
 const LOSS_REPORT_MS = 1500;
@@ -70,7 +75,10 @@ const post = serve<TrainRequests>(self as unknown as Scope, {
     return (await fitLibraryWeights(source.weightsId, config)).report;
   },
 
-  estimate: ({ config, trainCases, valCases }) => lane.job(() => dryRun(config, trainCases, valCases)),
+  estimate: ({ config, trainCases, valCases }, { progress }) =>
+    lane.job(() =>
+      dryRun(config, trainCases, valCases, (plan) => progress({ message: describeMemoryPlan(plan) })),
+    ),
 
   train: (payload, { progress, signal }) =>
     lane.train(async () => {

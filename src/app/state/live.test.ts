@@ -43,6 +43,7 @@ const prepared = (resumedFrom: CheckpointInfo | null): TrainEvent => ({
   trainable: 1,
   trainCases: 1,
   valCases: 1,
+  planned: null,
   resumedFrom,
 });
 

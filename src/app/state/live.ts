@@ -16,6 +16,7 @@ export type LiveView = Pick<
   | 'validating'
   | 'etaSeconds'
   | 'memory'
+  | 'planned'
   | 'best'
   | 'endReason'
   | 'series'
@@ -40,6 +41,7 @@ export function emptyLive(): LiveView {
     validating: null,
     etaSeconds: null,
     memory: null,
+    planned: null,
     best: null,
     endReason: null,
     series: { version: 0, steps: [], epochs: [] },
@@ -81,6 +83,7 @@ function change(view: LiveView, event: TrainEvent): Partial<LiveView> {
       return {
         status: 'running',
         device: event.device,
+        planned: event.planned,
         error: null,
         recovery: null,
         endReason: null,

@@ -196,6 +196,7 @@ export const useTraining = create<TrainingState>()((set, get) => {
     config: null,
     estimate: null,
     estimating: false,
+    estimateNote: null,
     loadReport: null,
     pretrained: null,
     resumable: null,
@@ -262,11 +263,15 @@ export const useTraining = create<TrainingState>()((set, get) => {
       const { config } = useConfig.getState();
       const { split } = useDataset.getState();
       if (!config || get().estimating) return;
-      set({ estimating: true, error: null });
+      set({ estimating: true, estimateNote: null, error: null });
       try {
         const { client } = await trainHost.start(config.hardware.backend, config.hardware.threads);
         const cases = { trainCases: split?.train.length ?? 0, valCases: split?.val.length ?? 0 };
-        const estimate = await client.request('estimate', { config, ...cases });
+        const estimate = await client.request(
+          'estimate',
+          { config, ...cases },
+          { onProgress: ({ message }) => set({ estimateNote: message }) },
+        );
         set({ estimate, estimating: false });
       } catch (error) {
         set({ estimating: false, estimate: null, error: toPlainError(error) });

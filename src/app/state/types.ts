@@ -11,6 +11,7 @@ import type { DeviceInfo, MemoryUse } from '../../gpu/device';
 import type { LoadReport } from '../../models/types';
 import type { RunRecord } from '../../storage/runs';
 import type { CheckpointInfo, EpochMetrics, PredictionPanel, StepRecord } from '../../training/types';
+import type { MemoryPlan } from '../../training/memoryParts';
 import type { Estimate, EvaluationResult, SelfTestRow, WeightsSource } from '../../worker/protocol';
 
 export interface FolderCard {
@@ -108,6 +109,7 @@ export interface TrainingState {
   readonly validating: { readonly done: number; readonly total: number } | null;
   readonly etaSeconds: number | null;
   readonly memory: MemoryUse | null;
+  readonly planned: MemoryPlan | null;
   readonly best: { readonly epoch: number; readonly dice: number } | null;
   readonly endReason: 'completed' | 'early-stopped' | 'stopped' | null;
   readonly series: LiveSeries;
@@ -121,6 +123,8 @@ export interface TrainingState {
   readonly error: PlainError | null;
   readonly estimate: Estimate | null;
   readonly estimating: boolean;
+  /** What the running estimate knows already: the planned memory. */
+  readonly estimateNote: string | null;
   readonly loadReport: LoadReport | null;
   readonly pretrained: {
     readonly weightsId: string;

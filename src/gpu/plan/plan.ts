@@ -3,7 +3,7 @@
  */
 import { outOfMemoryError } from '../health';
 import type { BufferView, StudioBackend } from '../studioBackend';
-import { largestLiveSet, lifetimes, planSlots, type Lifetime, type Slot } from './lifetimes';
+import { largestLiveSet, lifetimes, planSlots, type Slot } from './lifetimes';
 import type { DeferredPipeline, RecordedDispatch } from './recording';
 import { VirtualBuffer } from './recording';
 import type { SlotPool } from './slots';
@@ -48,7 +48,7 @@ export class Plan {
     results: ReadonlySet<VirtualBuffer>,
   ) {
     const lives = lifetimes(dispatches, results).filter(({ buffer }) => !placed.has(buffer));
-    assertBindable(lives, backend.device);
+    assertBindable(dispatches, backend.device);
     this.slots = planSlots(lives);
     this.uniformImage = this.gather('uniform');
     this.constantImage = this.gather('constant');
@@ -67,8 +67,9 @@ export class Plan {
     return this.slots.map(({ size }) => size);
   }
 
-  /** Compiles all pipelines in parallel; those of other plans are shared. */
+  /** Compiles all pipelines in parallel, once; those of other plans are shared. */
   async compile(): Promise<void> {
+    if (this.pipelines.length > 0) return;
     const { device, programs } = this.backend;
     const wanted = new Map<string, DeferredPipeline>();
     for (const { pipeline } of this.dispatches) wanted.set(pipeline.code, pipeline);
@@ -83,13 +84,18 @@ export class Plan {
     this.pipelines = this.dispatches.map(({ pipeline }) => programs.get(pipeline.code) as GPUComputePipeline);
   }
 
-  /** Makes buffers and bind groups, again after the pool has replaced buffers. Call before `encode`. */
-  bind(): void {
-    const buffers = this.pool.ensure(this.slotSizes);
-    if (this.boundGeneration === this.pool.generation) return;
-    const { device } = this.backend;
+  /** Makes the buffers, as `bind` does; alone where they are only counted (StudioBackend.countOnly). Returns those of the slots. */
+  reserve(): readonly GPUBuffer[] {
     this.uniforms ??= filledBuffer(this.backend, this.uniformImage, GPUBufferUsage.UNIFORM);
     this.constants ??= filledBuffer(this.backend, this.constantImage, GPUBufferUsage.STORAGE);
+    return this.pool.ensure(this.slotSizes);
+  }
+
+  /** Makes buffers and bind groups, again after the pool has replaced buffers. Call before `encode`. */
+  bind(): void {
+    const buffers = this.reserve();
+    if (this.boundGeneration === this.pool.generation) return;
+    const { device } = this.backend;
     const slotOf = new Map<VirtualBuffer, GPUBuffer>();
     this.slots.forEach((slot, i) => {
       for (const { buffer } of slot.lives) slotOf.set(buffer, buffers[i] as GPUBuffer);
@@ -175,14 +181,17 @@ export class Plan {
 
 function filledBuffer(backend: StudioBackend, image: Uint8Array, usage: number): GPUBuffer {
   const buffer = backend.allocate(image.length, usage);
-  backend.queue.writeBuffer(buffer, 0, image as Uint8Array<ArrayBuffer>);
+  backend.writeInto(buffer, 0, image);
   return buffer;
 }
 
-/** Throws UserError 'gpu-out-of-memory' when a temporary is larger than the device can bind. */
-function assertBindable(lives: readonly Lifetime[], device: GPUDevice): void {
+/** Throws UserError 'gpu-out-of-memory' when a kernel needs more of a buffer, a slot's or another's, than the device can bind. */
+function assertBindable(dispatches: readonly RecordedDispatch[], device: GPUDevice): void {
   const limit = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize);
-  const largest = lives.reduce((most, { buffer }) => Math.max(most, buffer.size), 0);
+  let largest = 0;
+  for (const { bindings } of dispatches) {
+    for (const { target } of bindings) largest = Math.max(largest, target.size);
+  }
   if (largest <= limit) return;
   const [mb, has] = [largest, limit].map((bytes) => Math.round(bytes / 2 ** 20));
   throw outOfMemoryError(`one tensor takes ${mb} MiB, the device binds at most ${has} MiB`);

@@ -2,6 +2,8 @@
  * @file Train: configuration on the left; the estimate, live curves and live masks on the right.
  */
 import { useState, type ReactNode } from 'react';
+import { memoryParts } from '../../../training/memoryParts';
+import type { Estimate } from '../../../worker/protocol';
 import { describeMetric } from '../../../metrics/definitions';
 import { formatBytes } from '../../../lib/bytes';
 import { ErrorNote, Empty, Figure } from '../../components/basics';
@@ -197,7 +199,7 @@ function Before(): ReactNode {
           type="button"
           className="button"
           disabled={t.estimating || blocked !== null || t.status === 'starting'}
-          title={blocked ?? 'Runs one step and measures it'}
+          title={blocked ?? 'Plans the memory from a recording, then runs one step and measures it'}
           onClick={() => void t.runEstimate()}
         >
           {t.estimating ? 'Measuring one step…' : 'Estimate memory and time'}
@@ -215,6 +217,7 @@ function Before(): ReactNode {
             ({data.split.notes.join('; ')})
           </p>
         )}
+        {t.estimating && t.estimateNote !== null && <p className="muted">{t.estimateNote}</p>}
         {e !== null && (
           <>
             <div className="figures">
@@ -226,9 +229,9 @@ function Before(): ReactNode {
               />
               <Figure label="All epochs" value={duration(e.totalSeconds)} />
               <Figure
-                label="Memory"
-                value={formatBytes(e.peakBytes)}
-                title="Held by the backend after one step, beyond what it held before"
+                label={e.planned === null ? 'Memory, measured' : 'GPU memory, planned'}
+                value={formatBytes(e.planned?.bytes ?? e.peakBytes)}
+                title={memoryTitle(e)}
               />
               <Figure label="Parameters" value={e.parameterCount.toLocaleString()} />
               <Figure
@@ -237,6 +240,14 @@ function Before(): ReactNode {
                 title="Weights and optimiser state"
               />
             </div>
+            {e.planned !== null &&
+              e.recomputedBytes !== null &&
+              e.recomputedBytes < 0.9 * e.planned.bytes && (
+                <p className="muted">
+                  With training.recompute=blocks: {formatBytes(e.recomputedBytes)}, for about a third more
+                  time.
+                </p>
+              )}
             {e.fittingBatchSize !== null && (
               <p className="note warning">
                 The batch size does not fit into memory; {e.fittingBatchSize} does. Set training.batch_size=
@@ -247,6 +258,18 @@ function Before(): ReactNode {
         )}
       </div>
     </section>
+  );
+}
+
+/** What the memory figure says, and how it was found. */
+function memoryTitle({ planned, peakBytes }: Estimate): string {
+  if (planned === null) {
+    return 'Held by the backend after one step, beyond what it held before; this backend records no steps, so nothing is known earlier';
+  }
+  return (
+    `Peak of the whole run, validation included, known from its recorded steps before anything ran: ${memoryParts(planned)}. ` +
+    `No order of buffers can do with less than ${formatBytes(planned.lowerBound)}. ` +
+    `Measured after one step, with what TensorFlow.js keeps: ${formatBytes(peakBytes)}`
   );
 }
 
@@ -307,7 +330,7 @@ function Numbers(): ReactNode {
           <Figure
             label={t.device?.backend === 'webgpu' ? 'GPU memory' : 'Memory'}
             value={t.memory === null ? '–' : formatBytes(t.memory.poolBytes)}
-            title="Held by the backend, pools included"
+            title={`Held by the backend, pools included${t.planned === null ? '' : `; planned: ${formatBytes(t.planned.bytes)}`}`}
           />
         </div>
         {s !== null && t.status === 'running' && (
