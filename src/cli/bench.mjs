@@ -1,10 +1,17 @@
 /**
  * @file npm run bench: measures the bounds that the project reports and prints them as a table; details in test-results/bench.json.
- * Parts as arguments run only those: npm run bench -- step site page scan start. Every measurement runs in a process of its own.
+ * Parts as arguments run only those: npm run bench -- engine step site page scan start. Every measurement runs in a process of its own.
+ *
+ * The part `engine` takes options: npm run bench -- engine --host chromium --only adamw,attention --all --limit 15
+ *   --host node, chromium or both (as without)
+ *   --only workloads whose id contains one of these: matmul, vit, attention, mix-ffn, lora, bilinear, adamw, tinyusfm, segformer ...
+ *   --all  on a software adapter too what takes it many minutes: products above 1024, stock attention over 4096 tokens
+ *   --limit minutes for one measurement (8); past it, what was found so far counts
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { parseArgs } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { ROOT, SetupError, ensureDependencies, runLauncher } from './setup.mjs';
 
@@ -164,10 +171,39 @@ async function benchPage(report) {
   );
 }
 
-const PARTS = { step: benchSteps, site: benchSite, page: benchPage, scan: benchScan, start: benchStart };
+async function benchEngine(report, { host, only, all, limit }) {
+  const { benchEngine: run } = await import('./bench/engine.mjs');
+  const limitMs = Number(limit) * 60_000;
+  if (!(limitMs > 0)) throw new SetupError(`--limit ${limit}: minutes are wanted`);
+  await run(report, { host, all, limitMs, only: only.split(',').filter((part) => part !== '') });
+}
+
+const OPTIONS = {
+  host: { type: 'string', default: 'both' },
+  only: { type: 'string', default: '' },
+  all: { type: 'boolean', default: false },
+  limit: { type: 'string', default: String(LIMIT_MS / 60_000) },
+};
+
+function readArguments() {
+  try {
+    return parseArgs({ options: OPTIONS, allowPositionals: true });
+  } catch (error) {
+    throw new SetupError(error.message);
+  }
+}
+
+const PARTS = {
+  engine: benchEngine,
+  step: benchSteps,
+  site: benchSite,
+  page: benchPage,
+  scan: benchScan,
+  start: benchStart,
+};
 
 await runLauncher(async () => {
-  const asked = process.argv.slice(2);
+  const { values: options, positionals: asked } = readArguments();
   const unknown = asked.find((name) => !(name in PARTS));
   if (unknown !== undefined) {
     throw new SetupError(`No part ${unknown}: there are ${Object.keys(PARTS).join(', ')}`);
@@ -179,7 +215,7 @@ await runLauncher(async () => {
     rows.push({ what, text, ...details });
   };
   for (const [name, run] of Object.entries(PARTS)) {
-    if (asked.length === 0 || asked.includes(name)) await run(report);
+    if (asked.length === 0 || asked.includes(name)) await run(report, options);
   }
   mkdirSync(path.join(ROOT, 'test-results'), { recursive: true });
   writeFileSync(path.join(ROOT, 'test-results/bench.json'), `${JSON.stringify(rows, null, 2)}\n`);

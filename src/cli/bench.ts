@@ -5,16 +5,15 @@
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { configFiles } from '../config/files';
-import { resolveConfig } from '../config/resolve';
 import type { StudioConfig } from '../config/types';
 import { buildDataset } from '../data/dataset';
 import type { FileRef } from '../data/types';
 import { startBackend } from '../gpu/backend';
 import { settleDevice } from '../gpu/health';
 import { memoryUse } from '../gpu/memory';
-import { Random } from '../lib/random';
-import { TrainingSession, type HostBatch } from '../training/session';
+import { TrainingSession } from '../training/session';
+import { meter } from './bench/meter';
+import { benchConfig, noiseBatch } from './bench/modelStep';
 import { nodePlatform } from './nodePlatform';
 
 /** Timed steps: at least one, more while they fit into this time. */
@@ -34,45 +33,13 @@ export interface StepMeasurement {
   readonly loss: number;
 }
 
-/** Noise with a disc as label: every loss term is alive. */
-function noiseBatch(count: number, size: number): HostBatch {
-  const random = new Random('bench');
-  const images = Float32Array.from({ length: count * size * size * 3 }, () => random.uniform(-1, 1));
-  const labels = Int32Array.from({ length: count * size * size }, (_, i) => {
-    const x = (i % size) - size / 2;
-    const y = (Math.floor(i / size) % size) - size / 2;
-    return x * x + y * y < (size * size) / 16 ? 1 : 0;
-  });
-  return { images, labels, count, size };
-}
-
-/** Counts compute dispatches from now on; null without WebGPU. */
-function countDispatches(): { take: () => number | null } {
-  const Encoder = (globalThis as { GPUComputePassEncoder?: typeof GPUComputePassEncoder })
-    .GPUComputePassEncoder;
-  if (Encoder === undefined) return { take: () => null };
-  let count = 0;
-  const { dispatchWorkgroups } = Encoder.prototype;
-  Encoder.prototype.dispatchWorkgroups = function counted(...sizes): undefined {
-    count++;
-    return dispatchWorkgroups.apply(this, sizes);
-  };
-  return {
-    take: () => {
-      const taken = count;
-      count = 0;
-      return taken;
-    },
-  };
-}
-
 async function measureStep(
   config: StudioConfig,
   backend: 'webgpu' | 'wasm',
   batch: number,
 ): Promise<StepMeasurement> {
   const info = await startBackend(backend, nodePlatform);
-  const dispatches = countDispatches();
+  if (backend === 'webgpu') meter.install();
   const session = new TrainingSession(config, null);
   const data = [noiseBatch(batch, config.model.image_size)];
   let loss = Number.NaN;
@@ -83,9 +50,9 @@ async function measureStep(
     return performance.now() - start;
   };
   const firstStepMs = await step(0);
-  dispatches.take();
+  meter.dispatches = 0;
   const times = [await step(1)];
-  const perStep = dispatches.take();
+  const perStep = meter.dispatches;
   const end = performance.now() + TIME_BUDGET_MS;
   while (times.length < MAX_STEPS && performance.now() < end) times.push(await step(times.length + 1));
   times.sort((a, b) => a - b);
@@ -102,10 +69,6 @@ async function measureStep(
     loss,
   };
 }
-
-/** The configuration as the command line would compose it from configs/. */
-const benchConfig = (overrides: readonly string[]): StudioConfig =>
-  resolveConfig(configFiles, 'train', ['data=phantom', ...overrides]).config;
 
 interface ScanMeasurement {
   readonly pairs: number;

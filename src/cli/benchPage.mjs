@@ -8,7 +8,8 @@ import { ROOT, SetupError } from './setup.mjs';
 
 const PORT = 5198;
 const EPOCHS = 5;
-const FLAGS = [
+/** Of a Chromium that measures. */
+export const FLAGS = [
   '--no-sandbox',
   '--enable-unsafe-webgpu',
   '--disable-background-networking',

@@ -32,12 +32,12 @@ export function fingerprint(paths) {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** tfjs' modules and Emscripten's code expect CommonJS names in Node. */
+/** tfjs' modules and Emscripten's code expect CommonJS names in Node. (A bundle may have a `URL` of its own: node-fetch's.) */
 const BANNER = `import { createRequire as studioCreateRequire } from 'node:module';
 import { fileURLToPath as studioFileUrlToPath } from 'node:url';
 const require = studioCreateRequire(import.meta.url);
 const __filename = studioFileUrlToPath(import.meta.url);
-const __dirname = studioFileUrlToPath(new URL('.', import.meta.url));
+const __dirname = studioFileUrlToPath(new globalThis.URL('.', import.meta.url));
 `;
 
 /** Native addons and the module that finds them by its own place on disk. */
@@ -47,19 +47,33 @@ const EXTERNAL = ['webgpu', ...builtinModules.flatMap((name) => [name, `node:${n
 const stockOperations = {
   name: 'studio:stock-operations',
   enforce: 'pre',
-  resolveId(specifier) {
-    const operation = /(?:^|\/)(?:ops\/|\.\/)(differentiable|conv|attention)$/.exec(specifier)?.[1];
-    return operation === undefined ? null : path.join(ROOT, `src/cli/stock/${operation}.ts`);
+  resolveId(specifier, importer = '') {
+    const within = /\/gpu\/ops\/[^/]*$/.test(importer) ? './' : 'ops/';
+    const operation = /(?:\.|ops)\/(differentiable|conv)$/.exec(specifier)?.[1];
+    return operation === undefined || !specifier.includes(within)
+      ? null
+      : path.join(ROOT, `src/cli/stock/${operation}.ts`);
   },
 };
 
+/** What makes a bundle one for Node, or for a module worker of a browser. */
+const targets = {
+  node: (entry) => ({
+    ssr: { noExternal: true, external: EXTERNAL, target: 'node' },
+    build: { ssr: entry, target: 'node20' },
+    banner: { postBanner: BANNER },
+  }),
+  browser: (entry) => ({ build: { modulePreload: false }, input: entry, banner: {} }),
+};
+
 /**
- * Bundles one entry of src/cli into a single file for Node, unless the sources are unchanged.
- * @param {string} name "main" for src/cli/main.ts
- * @param {{ stock?: boolean }} options stock: with TensorFlow.js's own operations
+ * Bundles one entry of src/cli into a single file, unless the sources are unchanged.
+ * @param {string} entry "main" for src/cli/main.ts
+ * @param {{ stock?: boolean, target?: 'node' | 'browser' }} options stock: with TensorFlow.js's own operations
  * @returns {Promise<string>} path of the bundle
  */
-export async function bundleEntry(name, { stock = false } = {}) {
+export async function bundleEntry(entry, { stock = false, target = 'node' } = {}) {
+  const name = path.basename(entry);
   const key = fingerprint(['src', 'configs', 'vite.config.ts', 'package-lock.json']);
   const folder = path.join(CACHE, `${name}${stock ? '.stock' : ''}-${key}`);
   const bundle = path.join(folder, `${name}.mjs`);
@@ -67,6 +81,7 @@ export async function bundleEntry(name, { stock = false } = {}) {
   const { build } = await import('vite');
   const temporary = `${folder}.${process.pid}`;
   mkdirSync(CACHE, { recursive: true });
+  const { banner, input, build: kind, ...rest } = targets[target](path.join(ROOT, `src/cli/${entry}.ts`));
   await build({
     root: ROOT,
     configFile: path.join(ROOT, 'vite.config.ts'),
@@ -74,15 +89,15 @@ export async function bundleEntry(name, { stock = false } = {}) {
     logLevel: 'error',
     publicDir: false,
     plugins: stock ? [stockOperations] : [],
-    ssr: { noExternal: true, external: EXTERNAL, target: 'node' },
+    ...rest,
     build: {
-      ssr: path.join(ROOT, `src/cli/${name}.ts`),
+      ...kind,
       outDir: temporary,
-      target: 'node20',
       minify: false,
       sourcemap: false,
       rolldownOptions: {
-        output: { entryFileNames: `${name}.mjs`, codeSplitting: false, postBanner: BANNER },
+        ...(input === undefined ? {} : { input }),
+        output: { entryFileNames: `${name}.mjs`, codeSplitting: false, ...banner },
       },
     },
   });

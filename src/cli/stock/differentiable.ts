@@ -2,6 +2,9 @@
  * @file For the benchmark only: takes the place of gpu/ops/differentiable.ts, leaving the gradients to TensorFlow.js's own tape.
  */
 import type * as tf from '@tensorflow/tfjs-core';
+import { setKernels } from '../../gpu/launch';
+
+setKernels(false); // what is left of our operations is composed of TensorFlow.js's
 
 const keepNothing = (): void => undefined;
 
@@ -18,4 +21,9 @@ export function differentiableWithAside(
   forward: (save: (tensors: tf.Tensor[]) => void) => tf.Tensor[],
 ): tf.Tensor[] {
   return forward(keepNothing);
+}
+
+/** Only gradient functions of ours ask for it. */
+export function together(): never {
+  throw new Error('a gradient of ours was asked for in the stock bundle');
 }
