@@ -266,9 +266,8 @@ export class DeviceStep {
   /** Runs `plan` unless steps are taped; a recording that is impossible switches to the tape for good, with its reason. */
   private async planned<T>(optimizer: FlatOptimizer | null, plan: () => Promise<T>): Promise<T | null> {
     const { execution } = this.options;
-    if (execution === 'tape') return null;
-    this.checkPlans(optimizer);
-    if (this.notPlanned !== null) return null;
+    this.checkPlans(optimizer); // taped too: updates go where the variables were made
+    if (execution === 'tape' || this.notPlanned !== null) return null;
     try {
       return await plan();
     } catch (error) {

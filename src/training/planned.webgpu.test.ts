@@ -57,7 +57,7 @@ const MODELS: Readonly<Record<string, StudioConfig>> = {
 };
 
 describe.each(Object.entries(MODELS))('%s', (_, config) => {
-  it('replayed = taped, bit for bit; kernels = twins up to rounding; nothing is left on the device', async () => {
+  it('replayed = taped = recomputed, bit for bit; kernels = twins up to rounding; nothing is left on the device', async () => {
     trimMemory();
     const before = { tensors: tf.memory().numTensors, own: studioBackend()?.ownBytes };
     const planned = await run(config, { execution: 'plan' });
@@ -70,6 +70,10 @@ describe.each(Object.entries(MODELS))('%s', (_, config) => {
     for (const [name, tensor] of planned.state) {
       expect(bits(taped.state.get(name) ?? tensor), name).toEqual(bits(tensor));
     }
+    const blocks = { ...config, training: { ...config.training, recompute: 'blocks' as const } };
+    const recomputed = await run(blocks, { execution: 'plan' });
+    expect(recomputed.losses).toEqual(planned.losses);
+    expect(recomputed.norms).toEqual(planned.norms);
     setKernels(false);
     const twins = await run(config, {}).finally(() => setKernels(true));
     // Adam's first steps follow the signs of gradients that are zero but for rounding: the paths part slowly.
