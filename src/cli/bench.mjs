@@ -4,7 +4,7 @@
  *
  * The part `engine` takes options: npm run bench -- engine --host chromium --only adamw,attention --all --limit 15
  *   --host node, chromium or both (as without)
- *   --only workloads whose id contains one of these: matmul, vit, attention, mix-ffn, lora, bilinear, adamw, tinyusfm, segformer ...
+ *   --only workloads by id, or by a part of their ids: matmul, vit, attention, mix-ffn, lora, bilinear, adamw, tinyusfm, segformer ...
  *   --all  on a software adapter too what takes it many minutes: products above 1024, stock attention over 4096 tokens
  *   --limit minutes for one measurement (8); past it, what was found so far counts
  */

@@ -22,3 +22,27 @@ declare module '*/sources.mjs' {
   /** Hash of names, sizes and times below paths relative to the project. */
   export function fingerprint(paths: readonly string[]): string;
 }
+
+declare module '*/engineBounds.mjs' {
+  type Result = Readonly<Record<string, number | undefined>>;
+  interface Bound {
+    readonly text: string;
+    readonly ok: boolean | null; // null: a figure is missing
+  }
+  interface Listed {
+    readonly id: string;
+    readonly title: string;
+    readonly flops: number | null;
+    readonly attentionBytes?: number;
+  }
+  export function boundsOf(workload: Listed, host: string, ours: Result, stock: Result): Bound[];
+  export function tableOf(
+    rows: readonly {
+      readonly workload: Listed;
+      readonly ours: Result;
+      readonly stock: Result;
+      readonly bounds: readonly Bound[];
+      readonly notes: readonly string[];
+    }[],
+  ): string;
+}

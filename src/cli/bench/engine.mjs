@@ -41,8 +41,11 @@ async function measureOn(host, { only, all, limitMs }, report) {
   }
   console.log(`engine on ${host.name}: ${adapter}`);
   const rows = [];
+  const ids = new Set(workloads.map(({ id }) => id));
+  const isAsked = (id) =>
+    only.length === 0 || only.some((name) => (ids.has(name) ? id === name : id.includes(name)));
   for (const workload of workloads) {
-    if (only.length > 0 && !only.some((part) => workload.id.includes(part))) continue;
+    if (!isAsked(workload.id)) continue;
     const effort = software && !all ? workload.onSoftware : { ours: 'run', stock: 'run' };
     const measure = async (kind) =>
       effort[kind] === 'leave out'
@@ -70,7 +73,7 @@ async function measureOn(host, { only, all, limitMs }, report) {
 
 /**
  * @param {(what: string, text: string, details: object) => void} report
- * @param {{host: string, only: string[], all: boolean, limitMs: number}} options only: parts of workload ids; none: all.
+ * @param {{host: string, only: string[], all: boolean, limitMs: number}} options only: workload ids or parts of ids; none: all.
  */
 export async function benchEngine(report, options) {
   const names = options.host === 'both' ? Object.keys(HOSTS) : [options.host];
