@@ -6,7 +6,6 @@
  * replayed for every batch of that shape. Both run the same kernels in the same order and give the same bits.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { Arena } from '../gpu/arena';
 import { copyInto } from '../gpu/kernels/adamw';
 import { Plan, type PlanFigures } from '../gpu/plan/plan';
 import { RecordingError, VirtualBuffer } from '../gpu/plan/recording';
@@ -15,20 +14,10 @@ import { SlotPool } from '../gpu/plan/slots';
 import type { BufferView, StudioBackend } from '../gpu/studioBackend';
 import type { FlatOptimizer } from '../nn/flatOptimizer';
 import type { LossParts } from '../nn/losses';
-import { dropoutBase } from '../nn/masks';
 import type { ParameterStore } from './parameters';
+import { shapeKey, StepBuffers, type HostBatch, type StepInputs } from './stepBuffers';
 import { place, PlanConditions, recordTrace } from './stepRecording';
 import type { ForwardContext } from './types';
-
-/** Network input and labels of one micro-batch, on the host. */
-export interface HostBatch {
-  /** [n, size, size, 3], normalised. */
-  readonly images: Float32Array;
-  /** [n, size, size] label indices. */
-  readonly labels: Int32Array;
-  readonly count: number;
-  readonly size: number;
-}
 
 export interface DeviceStepOptions {
   readonly store: ParameterStore;
@@ -42,21 +31,8 @@ export interface DeviceStepOptions {
   readonly execution: 'auto' | 'tape' | 'plan';
 }
 
-/** Random sites (dropout and drop path layers) a model may have. */
-const MAX_SITES = 1024;
-/** Loss and its terms. */
-const MAX_NUMBERS = 8;
-
 const ACCUMULATE = 'accumulate';
 const updateKey = (accumulated: boolean): string => `update ${accumulated}`;
-const shapeKey = (count: number, size: number): string => `${count} x ${size}`;
-
-/** Buffers of one batch shape. */
-interface Inputs {
-  readonly arena: Arena;
-  readonly images: tf.Tensor4D;
-  readonly labels: tf.Tensor3D;
-}
 
 interface TrainPlan {
   readonly plan: Plan;
@@ -84,11 +60,8 @@ export interface RunShapes {
 export class DeviceStep {
   /** Why steps are taped although a plan was allowed; null while plans work. */
   notPlanned: string | null = null;
-  private readonly inputs = new Map<string, Inputs>();
+  private readonly buffers: StepBuffers;
   private readonly pool: SlotPool;
-  private readonly keys: Arena;
-  private readonly sites = new Map<string, number>();
-  private readonly numbers: Arena;
   private readonly training = new Map<string, TrainPlan>();
   private readonly evaluation = new Map<string, EvalPlan>();
   private readonly updates = new Map<string, Plan>();
@@ -100,14 +73,7 @@ export class DeviceStep {
     private readonly options: DeviceStepOptions,
   ) {
     this.pool = new SlotPool(backend);
-    const sites = Array.from({ length: MAX_SITES }, (_, i) => ({
-      name: String(i),
-      shape: [1],
-      dtype: 'int32' as const,
-    }));
-    this.keys = new Arena(backend, sites);
-    const counts = Array.from({ length: MAX_NUMBERS }, (_, i) => ({ name: String(i + 1), shape: [i + 1] }));
-    this.numbers = new Arena(backend, counts);
+    this.buffers = new StepBuffers(backend, options.seed);
   }
 
   /** Figures of all plans made so far, for display and measurements. */
@@ -124,10 +90,9 @@ export class DeviceStep {
 
   /** The parts of `bytes`. */
   get byteParts(): { readonly temporaries: number; readonly inputs: number; readonly constants: number } {
-    const batches = [...this.inputs.values()].reduce((sum, { arena }) => sum + arena.bytes, 0);
     return {
       temporaries: this.pool.bytes,
-      inputs: batches + this.keys.bytes + this.numbers.bytes,
+      inputs: this.buffers.bytes,
       constants: this.figures.reduce((sum, { constantBytes }) => sum + constantBytes, 0),
     };
   }
@@ -138,14 +103,14 @@ export class DeviceStep {
    * @returns names of the numbers that `readNumbers` gives: "loss" and its terms.
    */
   async gradients(batch: HostBatch, passKey: number, optimizer: FlatOptimizer): Promise<readonly string[]> {
-    const inputs = this.write(batch);
+    const inputs = this.buffers.write(batch);
     const plan = await this.planned(optimizer, async () => {
       const made = this.trainPlan(batch, inputs, passKey, optimizer);
       await made.plan.compile();
       made.plan.bind();
       return made;
     });
-    this.writeKeys(passKey);
+    this.buffers.writeKeys(passKey);
     if (plan === null) {
       const names = this.pass(inputs, passKey, optimizer, (gradient, _, tensor) =>
         copyInto(tensor, gradient),
@@ -182,13 +147,13 @@ export class DeviceStep {
 
   /** Loss and terms of the last pass. */
   async readNumbers(count: number): Promise<Float32Array> {
-    return (await this.numbers.tensor(String(count)).data()) as Float32Array;
+    return (await this.buffers.numbersOf(count).data()) as Float32Array;
   }
 
   /** Logits [n, s, s, c] in evaluation mode; the caller disposes. @param images [n, s, s, 3] on the host. */
   async predict(images: Float32Array, count: number, size: number): Promise<tf.Tensor4D> {
     const labels = new Int32Array(0);
-    const inputs = this.write({ images, labels, count, size });
+    const inputs = this.buffers.write({ images, labels, count, size });
     const made = await this.planned(null, async () => {
       const recorded = this.evalPlan(inputs, shapeKey(count, size));
       await recorded.plan.compile();
@@ -215,7 +180,7 @@ export class DeviceStep {
   reserve({ size, train, evaluation, single, several }: RunShapes, optimizer: FlatOptimizer | null): void {
     if (optimizer !== null) {
       for (const count of train) {
-        this.trainPlan({ count, size }, this.inputsOf(count, size), 0, optimizer).plan.reserve();
+        this.trainPlan({ count, size }, this.buffers.inputsOf(count, size), 0, optimizer).plan.reserve();
       }
       if (several) {
         optimizer.prepareShare(1, true);
@@ -226,17 +191,14 @@ export class DeviceStep {
       }
     }
     for (const count of evaluation) {
-      this.evalPlan(this.inputsOf(count, size), shapeKey(count, size)).plan.reserve();
+      this.evalPlan(this.buffers.inputsOf(count, size), shapeKey(count, size)).plan.reserve();
     }
   }
 
   dispose(): void {
     this.dropPlans();
-    for (const { arena } of this.inputs.values()) arena.dispose();
-    this.inputs.clear();
+    this.buffers.dispose();
     this.pool.dispose();
-    this.keys.dispose();
-    this.numbers.dispose();
   }
 
   private dropPlans(): void {
@@ -277,65 +239,21 @@ export class DeviceStep {
     }
   }
 
-  private write({ images, labels, count, size }: HostBatch): Inputs {
-    const inputs = this.inputsOf(count, size);
-    inputs.arena.write('images', images);
-    if (labels.length > 0) inputs.arena.write('labels', labels);
-    return inputs;
-  }
-
-  private inputsOf(count: number, size: number): Inputs {
-    const key = shapeKey(count, size);
-    let inputs = this.inputs.get(key);
-    if (inputs === undefined) {
-      const arena = new Arena(this.backend, [
-        { name: 'images', shape: [count, size, size, 3] },
-        { name: 'labels', shape: [count, size, size], dtype: 'int32' },
-      ]);
-      inputs = {
-        arena,
-        images: arena.tensor('images') as tf.Tensor4D,
-        labels: arena.tensor('labels') as tf.Tensor3D,
-      };
-      this.inputs.set(key, inputs);
-    }
-    return inputs;
-  }
-
-  private writeKeys(passKey: number): void {
-    for (const [site, index] of this.sites) this.writeKey(site, index, passKey);
-  }
-
-  private writeKey(site: string, index: number, passKey: number): void {
-    const base = dropoutBase([this.options.seed, passKey, site]);
-    this.keys.write(String(index), Int32Array.of(base));
-  }
-
   /** Forward and backward; `store` receives each gradient with the place it belongs to. */
   private pass(
-    inputs: Inputs,
+    inputs: StepInputs,
     passKey: number,
     optimizer: FlatOptimizer,
     store: (gradient: tf.Tensor, view: BufferView, tensor: tf.Tensor) => void,
   ): readonly string[] {
-    const { options, sites } = this;
+    const { options, buffers } = this;
     let terms: Readonly<Record<string, tf.Scalar>> = {};
-    const randomKey = (site: string): tf.Tensor1D => {
-      let index = sites.get(site);
-      if (index === undefined) {
-        index = sites.size;
-        if (index >= MAX_SITES) throw new Error(`More than ${MAX_SITES} random layers`);
-        sites.set(site, index);
-        if (this.backend.recording === null) this.writeKey(site, index, passKey);
-      }
-      return this.keys.tensor(String(index)) as tf.Tensor1D;
-    };
     const trained = new Set(optimizer.parameters.map(({ name }) => name));
     const ctx = options.store.context({
       training: true,
       seed: options.seed,
       step: passKey,
-      randomKey,
+      randomKey: (site) => buffers.randomKey(site, passKey),
       ...(options.recompute ? { recompute: trained } : {}),
     });
     try {
@@ -358,7 +276,7 @@ export class DeviceStep {
           }
         }
         const numbers = tf.stack([value, ...Object.values(terms)].map((t) => tf.reshape(t, [])));
-        copyInto(this.numbers.tensor(String(numbers.size)), numbers);
+        copyInto(buffers.numbersOf(numbers.size), numbers);
         return ['loss', ...Object.keys(terms)] as unknown as tf.TensorContainer;
       }) as unknown as readonly string[];
     } catch (error) {
@@ -370,7 +288,7 @@ export class DeviceStep {
     }
   }
 
-  private evaluate(inputs: Inputs): tf.Tensor4D {
+  private evaluate(inputs: StepInputs): tf.Tensor4D {
     const { options } = this;
     const ctx = options.store.context({ training: false, seed: options.seed, step: 0 });
     return options.forward(ctx, inputs.images);
@@ -378,7 +296,7 @@ export class DeviceStep {
 
   private trainPlan(
     { count, size }: Pick<HostBatch, 'count' | 'size'>,
-    inputs: Inputs,
+    inputs: StepInputs,
     passKey: number,
     optimizer: FlatOptimizer,
   ): TrainPlan {
@@ -416,7 +334,7 @@ export class DeviceStep {
     return made;
   }
 
-  private evalPlan(inputs: Inputs, key: string): EvalPlan {
+  private evalPlan(inputs: StepInputs, key: string): EvalPlan {
     let made = this.evaluation.get(key);
     if (made === undefined) {
       const { dispatches, result } = recordTrace(this.backend, () => {

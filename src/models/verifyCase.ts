@@ -15,9 +15,10 @@ import { segmentationLoss } from '../nn/losses';
 import { Optimizer, type OptimizedParameter } from '../nn/optimizers';
 import { describeCase, type DescribedCase } from './caseDescription';
 import { ruleImages, ruleTensor } from './caseRule';
-import { DeviceStep, type HostBatch } from './deviceStep';
+import { DeviceStep } from './deviceStep';
 import { fitTensors } from './load';
 import { ParameterStore } from './parameters';
+import type { HostBatch } from './stepBuffers';
 
 export interface CaseQuantity {
   /** What was compared: "feature.0", "gradients (104 tensors, worst: ...)". */

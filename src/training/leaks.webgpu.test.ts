@@ -43,7 +43,7 @@ it('a thousand steps leave bytes and counts as the tenth did', async () => {
   }
   expect(held()).toEqual(tenth);
   session.dispose();
-}, 120_000);
+}, 240_000);
 
 it('fifty starts and stops leave the device as the first did', async () => {
   let first: object = {};
@@ -58,4 +58,4 @@ it('fifty starts and stops leave the device as the first did', async () => {
     if (cycle === 0) first = held();
   }
   expect(held()).toEqual(first);
-}, 120_000);
+}, 240_000);

@@ -4,7 +4,8 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import type { StudioConfig } from '../config/types';
-import { disposeTape, type HostBatch } from '../models/deviceStep';
+import { disposeTape } from '../models/deviceStep';
+import type { HostBatch } from '../models/stepBuffers';
 import type { ParameterStore } from '../models/parameters';
 import type { ForwardContext } from '../models/types';
 import { segmentationLoss } from '../nn/losses';
