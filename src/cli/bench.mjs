@@ -19,6 +19,7 @@ const LIMIT_MS = 8 * 60_000;
 const START_PORT = 5199;
 const SCAN_PAIRS = 10_000;
 const MB = 2 ** 20;
+const PICTURE = 'src/gpu/plan/recorded-step.svg';
 
 /** [model, backend, batch]: small batches on WebGPU, where a software adapter takes seconds per image. */
 const STEPS = [
@@ -178,6 +179,15 @@ async function benchEngine(report, { host, only, all, limit }) {
   await run(report, { host, all, limitMs, only: only.split(',').filter((part) => part !== '') });
 }
 
+/** Rewrites the picture in ARCHITECTURE.md; only when asked for. */
+async function drawStep(report) {
+  const { bundleEntry } = await import('./sources.mjs');
+  const file = path.join(ROOT, PICTURE);
+  const { code, err } = await runNode(await bundleEntry('bench'), ['picture', file]);
+  if (code !== 0) throw new SetupError(`The step could not be drawn: ${err}`);
+  report('picture of a recorded step', PICTURE, {});
+}
+
 const OPTIONS = {
   host: { type: 'string', default: 'both' },
   only: { type: 'string', default: '' },
@@ -200,6 +210,7 @@ const PARTS = {
   page: benchPage,
   scan: benchScan,
   start: benchStart,
+  picture: drawStep,
 };
 
 await runLauncher(async () => {
@@ -215,7 +226,7 @@ await runLauncher(async () => {
     rows.push({ what, text, ...details });
   };
   for (const [name, run] of Object.entries(PARTS)) {
-    if (asked.length === 0 || asked.includes(name)) await run(report, options);
+    if (asked.includes(name) || (asked.length === 0 && run !== drawStep)) await run(report, options);
   }
   mkdirSync(path.join(ROOT, 'test-results'), { recursive: true });
   writeFileSync(path.join(ROOT, 'test-results/bench.json'), `${JSON.stringify(rows, null, 2)}\n`);

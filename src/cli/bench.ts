@@ -1,5 +1,6 @@
 /**
- * @file One measurement of `npm run bench` per process: step MODEL BACKEND BATCH, or scan PAIRS. Prints one line of JSON.
+ * @file One measurement of `npm run bench` per process: step MODEL BACKEND BATCH, or scan PAIRS; prints one line of JSON.
+ * picture FILE draws a recorded step.
  * Bundled twice by bench.mjs: with our operations, and with TensorFlow.js's own (src/cli/stock).
  */
 import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -10,10 +11,14 @@ import { buildDataset } from '../data/dataset';
 import type { FileRef } from '../data/types';
 import { startBackend } from '../gpu/backend';
 import { settleDevice } from '../gpu/health';
+import { studioBackend } from '../gpu/launch';
 import { memoryUse } from '../gpu/memory';
+import { drawPlans } from '../gpu/plan/picture';
 import { TrainingSession } from '../training/session';
 import { meter } from './bench/meter';
 import { benchConfig, noiseBatch } from './bench/modelStep';
+import { valuesOf, vit } from './bench/list';
+import { RecordedStep } from './bench/recordedStep';
 import { nodePlatform } from './nodePlatform';
 
 /** Timed steps: at least one, more while they fit into this time. */
@@ -103,6 +108,17 @@ async function measureScan(pairs: number): Promise<ScanMeasurement> {
   }
 }
 
+/** One ViT block's training step as recorded, for ARCHITECTURE.md. */
+async function drawRecordedStep(): Promise<string> {
+  await startBackend('webgpu', nodePlatform);
+  const { step: spec } = vit(4, 197, 192, 12);
+  const backend = studioBackend();
+  if (spec.kind === 'model' || backend === null) throw new Error('nothing to draw');
+  const step = new RecordedStep(backend, spec, valuesOf(spec));
+  await step.prepare();
+  return drawPlans(step.drawn);
+}
+
 const [command, ...rest] = process.argv.slice(2);
 if (command === 'step') {
   const [model = '', backend = '', batch = '1', ...overrides] = rest;
@@ -111,4 +127,5 @@ if (command === 'step') {
   console.log(JSON.stringify(await measureStep(config, backend, Number(batch))));
 }
 if (command === 'scan') console.log(JSON.stringify(await measureScan(Number(rest[0]))));
+if (command === 'picture') writeFileSync(rest[0] ?? '', await drawRecordedStep());
 process.exit(0); // Dawn and the WASM threads would keep the process alive

@@ -72,7 +72,8 @@ const products: EngineWorkload[] = [256, 512, 1024, 2048, 4096].flatMap((n) =>
   }),
 );
 
-function vit(B: number, N: number, D: number, H: number): EngineWorkload {
+/** One block of a vision transformer: B images of N tokens x D, H heads. */
+export function vit(B: number, N: number, D: number, H: number): EngineWorkload {
   const linear = 2 * B * N * D * 12 * D;
   const attention = 4 * B * N * N * D;
   return {

@@ -8,6 +8,7 @@ import { copyInto } from '../../gpu/kernels/adamw';
 import { matmul } from '../../gpu/kernels/matmul';
 import { meanSquareLoss } from '../../gpu/ops/losses';
 import { Plan, type PlanFigures } from '../../gpu/plan/plan';
+import type { DrawnPlan } from '../../gpu/plan/picture';
 import { Recording, VirtualBuffer } from '../../gpu/plan/recording';
 import { SlotPool } from '../../gpu/plan/slots';
 import type { BufferView, StudioBackend } from '../../gpu/studioBackend';
@@ -163,6 +164,12 @@ export class RecordedStep implements Runner {
       await read((this.optimizer as FlatOptimizer).gradients, name);
     if (this.spec.inputGradient === true) await read(this.results, 'x');
     return out;
+  }
+
+  /** For the picture of the step. */
+  get drawn(): readonly DrawnPlan[] {
+    const titles = this.spec.kind === 'adamw' ? ['update'] : ['forward and backward', 'update'];
+    return this.recorded.map(({ dispatches, slots }, i) => ({ title: titles[i] ?? '', dispatches, slots }));
   }
 
   get plans(): readonly PlanFigures[] {

@@ -25,7 +25,7 @@ const align = (bytes: number): number => Math.ceil(bytes / ALIGNMENT) * ALIGNMEN
 
 export class Plan {
   readonly figures: PlanFigures;
-  private readonly slots: readonly Slot[];
+  readonly slots: readonly Slot[];
   private pipelines: GPUComputePipeline[] = [];
   private groups: GPUBindGroup[] = [];
   private readonly sizes: Uint32Array;
@@ -43,7 +43,7 @@ export class Plan {
   constructor(
     private readonly backend: StudioBackend,
     private readonly pool: SlotPool,
-    private readonly dispatches: readonly RecordedDispatch[],
+    readonly dispatches: readonly RecordedDispatch[],
     private readonly placed: ReadonlyMap<VirtualBuffer, BufferView>,
     results: ReadonlySet<VirtualBuffer>,
   ) {
