@@ -50,7 +50,10 @@ export function recompute<C extends RecomputeContext, T extends tf.Tensor>(
   x: T,
 ): T {
   const { recompute: trained } = ctx;
-  if (!ctx.training || trained === undefined) return block(ctx, x);
+  if (!ctx.training) return block(ctx, x);
+  // A clone costs nothing and collects the block's own uses of x before those outside (a neck): gradients are added up in the order
+  // in which a recomputed block adds them, so that both give the same bits.
+  if (trained === undefined) return block(ctx, tf.clone(x));
   // The engine reads the inputs after the forward pass, which finds out what they are.
   const inputs: Record<string, tf.Tensor> = { x };
   const names: string[] = [];
