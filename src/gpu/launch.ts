@@ -17,6 +17,8 @@ export interface Launch {
   readonly name: string;
   /** Everything besides the name that changes the WGSL (tile, transposes, element types, constants); never shapes in general. */
   readonly variant?: string;
+  /** An extension of WGSL that the module needs; only where `halfArithmetic()`. Say so in `variant` where it is optional. */
+  readonly enable?: 'f16';
   /** Read-only bindings. The same tensor may appear twice. */
   readonly inputs: Readonly<Record<string, { readonly tensor: tf.TensorInfo; readonly type: ElementType }>>;
   /** New tensors, written by the kernel (every element: they are not cleared). float32 unless said otherwise. */
@@ -62,6 +64,11 @@ export function isSoftwareAdapter(): boolean {
   return studioBackend()?.software ?? false;
 }
 
+/** Whether shaders may compute with 16-bit floats: the adapter has shader-f16 (the device is made with it then). */
+export function halfArithmetic(): boolean {
+  return studioBackend()?.device.features.has('shader-f16') ?? false;
+}
+
 const sources = new Map<string, string>();
 
 /** The WGSL module of a launch: declarations from its description, then its body. Cached by name, variant and element types. */
@@ -81,7 +88,8 @@ function source(
     lines.push(`struct Uniforms { ${fields.map(([name, [type]]) => `${name}: ${type}`).join(', ')} }`);
     lines.push(`@group(0) @binding(${storage.length}) var<uniform> u: Uniforms;`);
   }
-  const code = `// ${launch.name} ${launch.variant ?? ''}\n${lines.join('\n')}\n${launch.wgsl()}`;
+  const enable = launch.enable === undefined ? '' : `enable ${launch.enable};\n`; // must precede all declarations
+  const code = `${enable}// ${launch.name} ${launch.variant ?? ''}\n${lines.join('\n')}\n${launch.wgsl()}`;
   sources.set(key, code);
   return code;
 }

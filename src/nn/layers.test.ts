@@ -4,7 +4,14 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { useBackend } from '../gpu/ops/testSupport';
-import { batchNormLayer, dropout, dropout2d, dropPath, type LayerContext } from './layers';
+import {
+  batchNormLayer,
+  convTranspose2x2Layer,
+  dropout,
+  dropout2d,
+  dropPath,
+  type LayerContext,
+} from './layers';
 import { dropoutMask } from './masks';
 
 beforeAll(() => useBackend('wasm'));
@@ -83,4 +90,15 @@ it('BatchNorm: running statistics as torch updates them (momentum 0.1, unbiased 
   expect((await updates.get('bn.running_var')?.data())?.[0]).toBeCloseTo(3.6 + 0.1 * (14 / 3), 5);
   const fixed = await batchNormLayer(context(false, 0, tensors), 'bn', x).data();
   expect(fixed[0]).toBeCloseTo(((1 - 10) / Math.sqrt(4 + 1e-5)) * 2 + 1, 5);
+});
+
+it('ConvTranspose2d of kernel 2 and stride 2: each pixel becomes a block', async () => {
+  const tensors = {
+    'up.weight': tf.tensor4d([1, 2, 3, 4, 10, 20, 30, 40], [2, 1, 2, 2]),
+    'up.bias': tf.tensor1d([0.5]),
+  };
+  const x = tf.tensor4d([1, 0, 0, 1], [1, 1, 2, 2]);
+  const y = convTranspose2x2Layer(context(false, 0, tensors), 'up', x);
+  expect(y.shape).toEqual([1, 2, 4, 1]);
+  expect([...(await y.data())]).toEqual([1.5, 2.5, 10.5, 20.5, 3.5, 4.5, 30.5, 40.5]);
 });

@@ -4,6 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { conv2d, depthwiseConv2d, type ConvOptions } from '../gpu/ops/conv';
+import { convTranspose2x2 } from '../gpu/ops/convTranspose';
 import { dropoutWithKey } from '../gpu/ops/dropout';
 import { add, scaleBy } from '../gpu/ops/elementwise';
 import { linear, type LinearOptions } from '../gpu/ops/matmul';
@@ -74,6 +75,12 @@ export function convLayer(
 ): tf.Tensor4D {
   const w = ctx.param(`${name}.weight`) as tf.Tensor4D;
   return conv2d(x, w, ctx.param(`${name}.bias`) as tf.Tensor1D, options);
+}
+
+/** ConvTranspose2d with kernel = stride = 2: weight (in, out, 2, 2), bias (out). [b, h, w, in] -> [b, 2 h, 2 w, out]. */
+export function convTranspose2x2Layer(ctx: LayerContext, name: string, x: tf.Tensor4D): tf.Tensor4D {
+  const w = ctx.param(`${name}.weight`) as tf.Tensor4D;
+  return convTranspose2x2(x, w, ctx.param(`${name}.bias`) as tf.Tensor1D);
 }
 
 /** Depthwise Conv2d, stride 1, same size: weight (c, 1, k, k), bias (c). */

@@ -6,7 +6,7 @@
  * long K is split along K: partial products into a scratch tensor, then one dispatch that adds them in a fixed order and finishes.
  */
 import type * as tf from '@tensorflow/tfjs-core';
-import { FLAT_GROUP, flatGroups, isSoftwareAdapter, launch, type Launch } from '../launch';
+import { FLAT_GROUP, flatGroups, halfArithmetic, isSoftwareAdapter, launch, type Launch } from '../launch';
 import { finishFunctions, finishItem, shapeKey, type ProductShape } from './matmulParts';
 import { registerWgsl } from './matmulRegister';
 import { TILE_K, TILES, tiledWgsl } from './matmulTiled';
@@ -25,6 +25,11 @@ export interface MatmulOptions {
   readonly sums?: boolean;
   /** B is int32 holding packed halves (`packHalf`); the last axis of `shapeB` is what it stands for. */
   readonly halfB?: readonly number[];
+  /**
+   * 'f16': the tiled kernel rounds both operands to halves and multiplies as such (products beyond 65,504 are infinite); sums stay float32.
+   * Only where the adapter can (`halfArithmetic`), else it is 'f32', the default. For forward products whose model can bear it.
+   */
+  readonly arithmetic?: 'f32' | 'f16';
   /** For tests: which kernel, and into how many parts along K. */
   readonly kernel?: 'register' | 'tiled';
   readonly splits?: number;
@@ -74,6 +79,7 @@ function sizes(a: readonly number[], b: readonly number[], tA: boolean, tB: bool
 interface Choice {
   readonly key: string;
   readonly wgsl: (s: ProductShape) => string;
+  readonly enable?: 'f16';
   readonly tileM: number; // rows and columns of C per workgroup
   readonly tileN: number;
   /** Whether an invocation's columns come in fours. */
@@ -90,7 +96,7 @@ function choose({ batch, m, n, k }: Sizes, options: MatmulOptions): Choice {
   let [tileM, tileN] = [64, 64];
   let wgsl: Choice['wgsl'];
   let name: string;
-  let quads = true;
+  let [quads, f16] = [true, false];
   if (kernel === 'register') {
     const tile = { tm: m <= 4 ? 4 : 8, tn: n <= 4 ? 4 : 8 };
     [tileM, tileN] = [8 * tile.tm, 8 * tile.tn];
@@ -100,9 +106,11 @@ function choose({ batch, m, n, k }: Sizes, options: MatmulOptions): Choice {
     const big = Math.ceil(m / 64) * Math.ceil(n / 64) * batch >= 64;
     const tile = big ? TILES.large : TILES.small;
     [tileM, tileN] = [tile.m, tile.n];
-    name = `t${tile.m}x${tile.n}`;
+    f16 = options.arithmetic === 'f16' && halfArithmetic();
+    name = `t${tile.m}x${tile.n}${f16 ? ' f16' : ''}`;
     quads = (tile.n / 16) % 4 === 0;
-    wgsl = (s) => tiledWgsl(s, tile);
+    const numbers = f16 ? 'f16' : 'f32';
+    wgsl = (s) => tiledWgsl(s, tile, numbers);
   }
   const groups = Math.ceil(m / tileM) * Math.ceil(n / tileN) * batch;
   const wanted = options.splits ?? Math.floor(ENOUGH_GROUPS[kernel] / groups);
@@ -110,7 +118,8 @@ function choose({ batch, m, n, k }: Sizes, options: MatmulOptions): Choice {
   // A part shorter than 64 costs more to add up than it saves.
   const parts = Math.max(1, options.splits ?? Math.min(wanted, Math.floor(k / 64), 64));
   const length = Math.ceil(k / parts / step) * step;
-  return { key: name, wgsl, tileM, tileN, quads, splits: Math.ceil(k / length), length };
+  const rest = f16 ? ({ enable: 'f16' } as const) : {};
+  return { key: name, wgsl, tileM, tileN, quads, splits: Math.ceil(k / length), length, ...rest };
 }
 
 const vec = (on: boolean): string => (on ? 'vec4<f32>' : 'f32');
@@ -169,6 +178,7 @@ export function matmul(a: tf.Tensor, b: tf.Tensor, options: MatmulOptions = {}):
   const made = launch({
     name: 'matmul',
     variant: `${choice.key} ${shapeKey(s)}`,
+    ...(choice.enable === undefined ? {} : { enable: choice.enable }),
     inputs: {
       a: { tensor: a, type: vec(s.vectorA) },
       b: { tensor: b, type: typeB },

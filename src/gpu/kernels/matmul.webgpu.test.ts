@@ -4,6 +4,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../../lib/random';
+import { halfArithmetic } from '../launch';
 import { useBackend } from '../ops/testSupport';
 import { linearGradients, matmul, packHalf, type MatmulOptions } from './matmul';
 
@@ -196,6 +197,67 @@ describe.each(KERNELS)('%s kernel', (kernel) => {
         tf.dispose([a, b, packed, y]);
       }
     }
+  });
+});
+
+// lavapipe compiles a shader with halves for ten seconds: few of them, with time to spare.
+describe('f16 arithmetic', { timeout: 180_000 }, () => {
+  it('sums are float32', async ({ skip }) => {
+    skip(!halfArithmetic(), 'the adapter has no shader-f16');
+    const k = 2049; // no half: a sum of halves would stay at 2,048
+    const [a, b] = [tf.ones([1, k]), tf.ones([k, 1])];
+    const { y } = matmul(a, b, { arithmetic: 'f16', kernel: 'tiled', splits: 1 });
+    expect([...(await read(y))]).toEqual([k]);
+    tf.dispose([a, b, y]);
+  });
+
+  it('rounds the factors and each product to a half, no more', async ({ skip }) => {
+    skip(!halfArithmetic(), 'the adapter has no shader-f16');
+    const [m, n, k] = [37, 20, 300];
+    const [av, bv, biasV] = [values('a', m * k), values('b', k * n), values('bias', n)];
+    const [a, b, bias] = [tf.tensor(av, [m, k]), tf.tensor(bv, [n * k]), tf.tensor1d(biasV)];
+    const packed = packHalf(b);
+    const run = (): tf.Tensor =>
+      matmul(a, packed, { transposeB: true, halfB: [n, k], bias, arithmetic: 'f16', kernel: 'tiled' }).y;
+    const [y, again] = [run(), run()];
+    const wanted = product(av, bv, m, n, k, false, true).map((v, i) => v + (biasV[i % n] as number));
+    // Three roundings of 2^-11 per product of at most 1, and their random signs: 2^-10 sqrt(k) is generous.
+    const got = await read(y);
+    wanted.forEach((w, i) => expect(Math.abs((got[i] as number) - w)).toBeLessThan(2 ** -10 * Math.sqrt(k)));
+    expect(await read(again)).toEqual(got);
+    tf.dispose([a, b, bias, packed, y, again]);
+  });
+
+  it('is float32 where it is not to be had', async () => {
+    const [a, b] = [tf.tensor([1 + 2 ** -20], [1, 1]), tf.tensor([1], [1, 1])];
+    const { y } = matmul(a, b, { arithmetic: 'f16', kernel: 'register' });
+    expect([...(await read(y))]).toEqual([1 + 2 ** -20]);
+    tf.dispose([a, b, y]);
+  });
+});
+
+describe('more than 65,535', () => {
+  const long = 66_003;
+  // The tiled kernel splits K by itself; its many tiles are slow on a software adapter, so rows and columns are few there.
+  it.each([
+    ['register', long, 1, 3, true, true],
+    ['register', 1, long, 2, false, false],
+    ['register', 2, 1, long, false, true],
+    ['tiled', long, 1, 3, false, false],
+    ['tiled', 2, 1, long, true, false],
+  ] as const)('%s: %i x %i, K %i', async (kernel, m, n, k, transposeA, transposeB) => {
+    const [av, bv] = [values('a', m * k), values('b', k * n)];
+    const a = tf.tensor(av, transposeA ? [k, m] : [m, k]);
+    const b = tf.tensor(bv, transposeB ? [n, k] : [k, n]);
+    const { y } = matmul(a, b, { transposeA, transposeB, kernel });
+    const got = await read(y);
+    expect(error(got, product(av, bv, m, n, k, transposeA, transposeB), k)).toBeLessThan(4);
+    if (k === long) {
+      const { y: again } = matmul(a, b, { transposeA, transposeB, kernel });
+      expect(await read(again)).toEqual(got);
+      again.dispose();
+    }
+    tf.dispose([a, b, y]);
   });
 });
 

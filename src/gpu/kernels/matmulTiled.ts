@@ -4,7 +4,8 @@
  *
  * Tiles: 64 x 64 with 4 x 4 per invocation (8 KiB of workgroup memory per slice pair of 16 along K, so that several workgroups fit a
  * core), 32 x 32 with 2 x 2 where there are few tiles. Slices lie K-major, so that an invocation reads its rows and columns as
- * neighbours. (Method: Volkov and Demmel 2008, "Benchmarking GPUs to tune dense linear algebra".)
+ * neighbours. With f16 arithmetic the slices hold halves (half the workgroup memory and its traffic), the products are of halves and the sums
+ * float32. (Method: Volkov and Demmel 2008, "Benchmarking GPUs to tune dense linear algebra".)
  */
 import { finishFunctions, finishItem, type ProductShape } from './matmulParts';
 import { halfFunctions } from './matmulRegister';
@@ -30,7 +31,9 @@ function loadSlice(
   extent: number,
   { alongK, vector, half }: { alongK: boolean; vector: boolean; half: boolean },
   size: string,
+  numbers: 'f32' | 'f16',
 ): string {
+  const put = (value: string): string => (numbers === 'f16' ? `f16(${value})` : value);
   const width = vector ? 4 : 1;
   const count = (extent * TILE_K) / width / 256;
   const perLine = (alongK ? TILE_K : extent) / width;
@@ -48,11 +51,11 @@ function loadSlice(
       ? range(4)
           .map((e) =>
             alongK
-              ? `tile_${name}[(k + ${e}u) * ${extent}u + i] = v[${e}];`
-              : `tile_${name}[k * ${extent}u + i + ${e}u] = v[${e}];`,
+              ? `tile_${name}[(k + ${e}u) * ${extent}u + i] = ${put(`v[${e}]`)};`
+              : `tile_${name}[k * ${extent}u + i + ${e}u] = ${put(`v[${e}]`)};`,
           )
           .join(' ')
-      : `tile_${name}[k * ${extent}u + i] = v;`;
+      : `tile_${name}[k * ${extent}u + i] = ${put('v')};`;
     return `${guard}{ let item = lane + ${turn * 256}u; let i = ${i}; let k = ${k};
       var v = ${T}(0.0);
       if (first + i < ${size} && start + k < end) { let at = ${address}; v = ${read}; }
@@ -61,8 +64,9 @@ function loadSlice(
   return `fn load_${name}(lane: u32, base: u32, first: u32, start: u32, end: u32) { ${body.join('\n')} }`;
 }
 
-/** The kernel. Workgroups: columns / tile.n, rows / tile.m, batch x splits. */
-export function tiledWgsl(s: ProductShape, tile: WorkgroupTile): string {
+/** The kernel. Workgroups: columns / tile.n, rows / tile.m, batch x splits. @param numbers what the operands are multiplied as. */
+export function tiledWgsl(s: ProductShape, tile: WorkgroupTile, numbers: 'f32' | 'f16' = 'f32'): string {
+  const wide = (value: string): string => (numbers === 'f16' ? `f32(${value})` : value);
   const [pm, pn] = [tile.m / 16, tile.n / 16];
   const operandA = { alongK: !s.transposeA, vector: s.vectorA, half: false };
   const operandB = { alongK: s.transposeB, vector: s.vectorB, half: s.halfB };
@@ -85,10 +89,10 @@ export function tiledWgsl(s: ProductShape, tile: WorkgroupTile): string {
   });
   return `${finishFunctions(s)}
 ${halfFunctions(s)}
-var<workgroup> tile_a: array<f32, ${tile.m * TILE_K}>;
-var<workgroup> tile_b: array<f32, ${tile.n * TILE_K}>;
-${loadSlice('a', tile.m, operandA, 'u.m')}
-${loadSlice('b', tile.n, operandB, 'u.n')}
+var<workgroup> tile_a: array<${numbers}, ${tile.m * TILE_K}>;
+var<workgroup> tile_b: array<${numbers}, ${tile.n * TILE_K}>;
+${loadSlice('a', tile.m, operandA, 'u.m', numbers)}
+${loadSlice('b', tile.n, operandB, 'u.n', numbers)}
 @compute @workgroup_size(16, 16) fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_id) local: vec3<u32>,
   @builtin(local_invocation_index) lane: u32) {
   let firstRow = group.y * ${tile.m}u;
@@ -108,8 +112,8 @@ ${loadSlice('b', tile.n, operandB, 'u.n')}
     for (var k = 0u; k < ${TILE_K}u; k++) {
       ${rows.map((i) => `let a${i} = tile_a[k * ${tile.m}u + local.y * ${pm}u + ${i}u];`).join(' ')}
       ${columns.map((j) => `let b${j} = tile_b[k * ${tile.n}u + local.x * ${pn}u + ${j}u];`).join(' ')}
-      ${rows.flatMap((i) => columns.map((j) => `s${i}_${j} += a${i} * b${j};`)).join(' ')}
-      ${s.sums ? rows.map((i) => `t${i} += a${i};`).join(' ') : ''}
+      ${rows.flatMap((i) => columns.map((j) => `s${i}_${j} += ${wide(`a${i} * b${j}`)};`)).join(' ')}
+      ${s.sums ? rows.map((i) => `t${i} += ${wide(`a${i}`)};`).join(' ') : ''}
     }
     workgroupBarrier();
   }

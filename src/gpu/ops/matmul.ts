@@ -110,6 +110,8 @@ export interface LinearOptions {
   readonly activation?: 'gelu' | 'relu';
   /** Added last; of the output's shape. */
   readonly residual?: tf.Tensor;
+  /** 'f16': the forward product is of halves where the adapter can (kernels/matmul.ts); gradients, which halves could lose, never. */
+  readonly arithmetic?: 'f16';
 }
 
 /** Gradients where the gradient `dz` of x W^T + b is found when first needed. */
@@ -134,7 +136,7 @@ function linearGradients(dz: () => tf.Tensor2D, x: tf.Tensor, w: tf.Tensor2D, bi
 
 /** One node: bias, activation and residual in the product's own dispatch. */
 function fusedLinear(x: tf.Tensor, w: tf.Tensor2D, b: tf.Tensor1D | null, options: LinearOptions): tf.Tensor {
-  const { activation, residual } = options;
+  const { activation, residual, arithmetic } = options;
   const shape = [...x.shape.slice(0, -1), w.shape[0]];
   const inputs: Record<string, tf.Tensor> = { x, w };
   if (b !== null) inputs['b'] = b;
@@ -148,6 +150,7 @@ function fusedLinear(x: tf.Tensor, w: tf.Tensor2D, b: tf.Tensor1D | null, option
         activation: activation ?? 'none',
         residual: residual ?? null,
         keepInput: activation !== undefined,
+        arithmetic: arithmetic ?? 'f32',
       });
       save(input === null ? [x, w] : [x, w, input]);
       return tf.reshape(y, shape);

@@ -37,8 +37,14 @@ const sum = (n: number, f: (i: number) => number): number => {
   return total;
 };
 
-/** erf by its Taylor series, exact to double precision for the |x| < 4 of the tests. */
+/** erf by its Taylor series; beyond 3, where that cancels, by the continued fraction of erfc (Abramowitz and Stegun 7.1.14). */
 function erf(x: number): number {
+  if (x < 0) return -erf(-x);
+  if (x > 3) {
+    let fraction = x;
+    for (let k = 60; k > 0; k--) fraction = x + k / 2 / fraction;
+    return 1 - Math.exp(-x * x) / Math.sqrt(Math.PI) / fraction;
+  }
   let term = x;
   let total = x;
   for (let n = 1; n < 200; n++) {
@@ -111,6 +117,22 @@ export function conv2d(x: Nd, w: Nd, b: Nd, stride: number, padding: number, dep
     }
     return total;
   });
+}
+
+/** torch's ConvTranspose2d, kernel = stride = 2: x [b, h, w, in], w (in, out, 2, 2), b (out). */
+export function convTranspose(x: Nd, w: Nd, b: Nd): Nd {
+  const [batch, h, width, c] = x.shape as [number, number, number, number];
+  const out = w.shape[1] as number;
+  return fill(
+    [batch, 2 * h, 2 * width, out],
+    (s = 0, y = 0, z = 0, o = 0) =>
+      at(b, o) + sum(c, (q) => at(x, s, y >> 1, z >> 1, q) * at(w, q, o, y & 1, z & 1)),
+  );
+}
+
+/** The sum of two arrays of one shape. */
+export function plus(a: Nd, b: Nd): Nd {
+  return { shape: a.shape, data: a.data.map((v, i) => v + (b.data[i] as number)) };
 }
 
 /** Two neighbours and the weight of the second. */

@@ -6,7 +6,9 @@ import { beforeAll, expect, it } from 'vitest';
 import { Random } from '../../lib/random';
 import { attention } from './attention';
 import { conv2d, depthwiseConv2d } from './conv';
+import { convTranspose2x2 } from './convTranspose';
 import { add, gelu, relu, scaleBy } from './elementwise';
+import { LINEAR_CASES } from './linearCases';
 import { columnSums, linear, matMul } from './matmul';
 import * as naive from './naive';
 import type { Nd } from './naive';
@@ -15,7 +17,7 @@ import { resizeBilinear } from './resize';
 import { softmax } from './softmax';
 import { useBackend, type TestBackend } from './testSupport';
 
-interface OperationCase {
+export interface OperationCase {
   readonly name: string;
   readonly shapes: readonly (readonly number[])[];
   readonly ours: (...x: tf.Tensor[]) => tf.Tensor;
@@ -75,6 +77,13 @@ const rowCase = (
   twin,
 });
 
+const transposedCase = (shape: readonly number[], out: number): OperationCase => ({
+  name: `convTranspose2x2 [${shape}] -> ${out}`,
+  shapes: [shape, [shape[3] as number, out, 2, 2], [out]],
+  ours: (x, w, b) => convTranspose2x2(x as T4, w as T4, b as T1),
+  twin: naive.convTranspose as OperationCase['twin'],
+});
+
 const MASK = [0, 2, 0.5];
 const EPS = 1e-5;
 const layer: OperationCase['ours'] = (x, w, b) => layerNorm(x as tf.Tensor, w as T1, b as T1, EPS);
@@ -93,6 +102,7 @@ const CASES: readonly OperationCase[] = [
     ours: (x: tf.Tensor, w: tf.Tensor, b: tf.Tensor) => linear(x, w as T2, b as T1),
     twin: naive.linear,
   }) as OperationCase), // prettier-ignore
+  ...LINEAR_CASES,
   rowCase('columnSums', 24, 5, (x) => tf.mul(x as tf.Tensor, columnSums(x as T2)), columnTwin),
   rowCase('gelu', 3, 7, (x) => gelu(x as tf.Tensor), (x) => naive.gelu(x as Nd)), // prettier-ignore
   rowCase('relu', 3, 5, (x) => relu(x as tf.Tensor), (x) => naive.map(x as Nd, (v) => Math.max(0, v))), // prettier-ignore
@@ -128,6 +138,10 @@ const CASES: readonly OperationCase[] = [
     ours: (x, w, b) => depthwiseConv2d(x as T4, w as T4, b as T1),
     twin: (x, w, b) => naive.conv2d(x as Nd, w as Nd, b as Nd, 1, 1, true),
   })), // prettier-ignore
+  transposedCase([2, 3, 5, 4], 8),
+  transposedCase([1, 1, 1, 3], 1),
+  transposedCase([1, 5, 1, 2], 5),
+  transposedCase([2, 1, 7, 1], 4),
   resizeCase([2, 3, 5, 2], 12, 10),
   resizeCase([1, 6, 4, 3], 3, 2),
   resizeCase([1, 7, 5, 1], 4, 9),
