@@ -40,7 +40,7 @@ export function boundsOf({ id, attentionBytes }, host, ours, stock) {
     add('peak of q, k, v, y', ratio(ours.peakBytes, attentionBytes), ATTENTION_RATIO);
   }
   if (ours.liveBytes > 0) add('planned', ratio(ours.plannedBytes, ours.liveBytes), PLAN_RATIO);
-  if (id === 'tinyusfm') {
+  if (id.startsWith('tinyusfm-b')) {
     const faster = ratio(stepOf(stock), stepOf(ours));
     bounds.push({
       text: `${known(faster) ? faster.toFixed(1) : '?'} x faster >= ${MODEL_RATIO}`,
