@@ -8,12 +8,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { copyInto } from '../gpu/kernels/adamw';
 import { Plan, type PlanFigures } from '../gpu/plan/plan';
-import { RecordingError, VirtualBuffer } from '../gpu/plan/recording';
+import { RecordingError, type VirtualBuffer } from '../gpu/plan/recording';
 import { studioBackend } from '../gpu/launch';
 import { SlotPool } from '../gpu/plan/slots';
 import type { BufferView, StudioBackend } from '../gpu/studioBackend';
 import type { FlatOptimizer } from '../nn/flatOptimizer';
 import type { LossParts } from '../nn/losses';
+import { EvaluationPasses } from './evaluationPasses';
 import type { ParameterStore } from './parameters';
 import { shapeKey, StepBuffers, type HostBatch, type StepInputs } from './stepBuffers';
 import { place, PlanConditions, recordTrace } from './stepRecording';
@@ -40,12 +41,6 @@ interface TrainPlan {
   readonly counts: boolean; // whether the pass updates running statistics
 }
 
-interface EvalPlan {
-  readonly plan: Plan;
-  readonly logits: VirtualBuffer;
-  readonly shape: readonly number[];
-}
-
 /** Batches of a run, for counting its memory before it starts. */
 export interface RunShapes {
   readonly size: number; // pixels
@@ -63,7 +58,7 @@ export class DeviceStep {
   private readonly buffers: StepBuffers;
   private readonly pool: SlotPool;
   private readonly training = new Map<string, TrainPlan>();
-  private readonly evaluation = new Map<string, EvalPlan>();
+  private readonly evaluation: EvaluationPasses;
   private readonly updates = new Map<string, Plan>();
   private conditions = new PlanConditions();
   private optimizer: FlatOptimizer | null = null; // of the plans
@@ -74,12 +69,13 @@ export class DeviceStep {
   ) {
     this.pool = new SlotPool(backend);
     this.buffers = new StepBuffers(backend, options.seed);
+    this.evaluation = new EvaluationPasses(backend, this.pool, options);
   }
 
   /** Figures of all plans made so far, for display and measurements. */
   get figures(): readonly PlanFigures[] {
-    const plans = [...this.training.values(), ...this.evaluation.values()].map(({ plan }) => plan);
-    return [...plans, ...this.updates.values()].map(({ figures }) => figures);
+    const plans = [...[...this.training.values()].map(({ plan }) => plan), ...this.updates.values()];
+    return [...plans.map(({ figures }) => figures), ...this.evaluation.figures];
   }
 
   /** Bytes of the buffers made for plans and inputs, once they run. */
@@ -152,24 +148,39 @@ export class DeviceStep {
 
   /** Logits [n, s, s, c] in evaluation mode; the caller disposes. @param images [n, s, s, 3] on the host. */
   async predict(images: Float32Array, count: number, size: number): Promise<tf.Tensor4D> {
-    const labels = new Int32Array(0);
-    const inputs = this.buffers.write({ images, labels, count, size });
+    const [logits] = await this.evaluated(images, count, size, []);
+    return logits as tf.Tensor4D;
+  }
+
+  /**
+   * Features in evaluation mode, averaged over their positions: [n, channels] for each name; the caller disposes. Its plan shares weights
+   * and memory with those of training. @param images [n, s, s, 3] on the host. @throws Error naming a feature the model has not.
+   */
+  async embed(
+    images: Float32Array,
+    count: number,
+    size: number,
+    names: readonly string[],
+  ): Promise<tf.Tensor2D[]> {
+    return names.length === 0 ? [] : ((await this.evaluated(images, count, size, names)) as tf.Tensor2D[]);
+  }
+
+  /** Logits, or the pooled features of these names. */
+  private async evaluated(
+    images: Float32Array,
+    count: number,
+    size: number,
+    features: readonly string[],
+  ): Promise<tf.Tensor[]> {
+    const inputs = this.buffers.write({ images, labels: new Int32Array(0), count, size });
     const made = await this.planned(null, async () => {
-      const recorded = this.evalPlan(inputs, shapeKey(count, size));
+      const recorded = this.evaluation.plan(inputs, shapeKey(count, size), features);
       await recorded.plan.compile();
       recorded.plan.bind();
       return recorded;
     });
-    if (made === null) return tf.tidy(() => this.evaluate(inputs));
-    const { plan, logits, shape } = made;
-    const result = this.backend.makeTensorInfo([...shape], 'float32');
-    this.backend.uploadToGPU(result.dataId);
-    const target = this.backend.viewOf(result);
-    this.replay([plan], (encoder) => {
-      const from = plan.viewOf(logits);
-      encoder.copyBufferToBuffer(from.buffer, 0, target.buffer, target.offset, from.size);
-    });
-    return tf.engine().makeTensorFromTensorInfo(result, this.backend) as tf.Tensor4D;
+    if (made === null) return tf.tidy(() => this.evaluation.run(inputs, features));
+    return this.evaluation.replay(made, (plan, after) => this.replay([plan], after));
   }
 
   /**
@@ -191,7 +202,7 @@ export class DeviceStep {
       }
     }
     for (const count of evaluation) {
-      this.evalPlan(this.buffers.inputsOf(count, size), shapeKey(count, size)).plan.reserve();
+      this.evaluation.plan(this.buffers.inputsOf(count, size), shapeKey(count, size), []).plan.reserve();
     }
   }
 
@@ -202,10 +213,10 @@ export class DeviceStep {
   }
 
   private dropPlans(): void {
-    for (const { plan } of [...this.training.values(), ...this.evaluation.values()]) plan.dispose();
+    for (const { plan } of this.training.values()) plan.dispose();
     for (const plan of this.updates.values()) plan.dispose();
+    this.evaluation.dispose();
     this.training.clear();
-    this.evaluation.clear();
     this.updates.clear();
   }
 
@@ -288,12 +299,6 @@ export class DeviceStep {
     }
   }
 
-  private evaluate(inputs: StepInputs): tf.Tensor4D {
-    const { options } = this;
-    const ctx = options.store.context({ training: false, seed: options.seed, step: 0 });
-    return options.forward(ctx, inputs.images);
-  }
-
   private trainPlan(
     { count, size }: Pick<HostBatch, 'count' | 'size'>,
     inputs: StepInputs,
@@ -330,25 +335,6 @@ export class DeviceStep {
       const { dispatches } = recordTrace(this.backend, () => tf.tidy(work));
       made = new Plan(this.backend, this.pool, dispatches, new Map(), new Set());
       this.updates.set(name, made);
-    }
-    return made;
-  }
-
-  private evalPlan(inputs: StepInputs, key: string): EvalPlan {
-    let made = this.evaluation.get(key);
-    if (made === undefined) {
-      const { dispatches, result } = recordTrace(this.backend, () => {
-        const logits = tf.tidy(() => this.evaluate(inputs));
-        const { resource } = this.backend.record(logits.dataId);
-        const { shape } = logits;
-        logits.dispose();
-        if (!(resource instanceof VirtualBuffer)) throw new RecordingError('The logits are no result');
-        return { buffer: resource, shape };
-      });
-      const { buffer: logits, shape } = result;
-      const plan = new Plan(this.backend, this.pool, dispatches, new Map(), new Set([logits]));
-      made = { plan, logits, shape };
-      this.evaluation.set(key, made);
     }
     return made;
   }

@@ -9,6 +9,7 @@ import type { TensorMap } from '../formats/tensor';
 import { kernelsOn, studioBackend } from '../gpu/launch';
 import type { PlanFigures } from '../gpu/plan/plan';
 import { DeviceStep, type RunShapes } from '../models/deviceStep';
+import { pooledFeatures } from '../models/embedding';
 import { initialTensors } from '../models/initialize';
 import { ParameterStore } from '../models/parameters';
 import { getModel } from '../models/registry';
@@ -190,6 +191,26 @@ export class TrainingSession {
       const input = tf.tensor4d(images, [count, size, size, 3]);
       return this.model.forward(ctx, this.architecture, input);
     });
+  }
+
+  /**
+   * Features in evaluation mode, averaged over their positions: [n, channels] for each name; the caller disposes.
+   * @param images [count, size, size, 3], normalised, on the host.
+   * @param names among the model's `featureNames`; throws Error naming one that is not.
+   */
+  async embed(
+    images: Float32Array,
+    count: number,
+    size: number,
+    names: readonly string[],
+  ): Promise<tf.Tensor2D[]> {
+    if (this.device !== null) return this.device.embed(images, count, size, names);
+    return tf.tidy(() =>
+      pooledFeatures(names, (capture) => {
+        const ctx = this.store.context({ training: false, seed: this.config.seed, step: 0, capture });
+        this.model.forward(ctx, this.architecture, tf.tensor4d(images, [count, size, size, 3]));
+      }),
+    );
   }
 
   /**
