@@ -17,6 +17,25 @@ const STEP = 64;
 
 const count = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
+/** Largest buffer for tensors that are not trained, bytes: half of what every adapter binds. */
+const REST_BYTES = 64 * 2 ** 20;
+
+/** Splits entries into groups of at most REST_BYTES (or of one), each for an arena. */
+export function bySize<T extends { readonly shape: readonly number[] }>(entries: readonly T[]): T[][] {
+  const groups: T[][] = [];
+  let held = Number.POSITIVE_INFINITY;
+  for (const entry of entries) {
+    const bytes = Math.max(256, count(entry.shape) * 4);
+    if (held + bytes > REST_BYTES) {
+      groups.push([]);
+      held = 0;
+    }
+    groups.at(-1)?.push(entry);
+    held += bytes;
+  }
+  return groups;
+}
+
 export class Arena {
   /** Elements, gaps included; a multiple of 64. */
   readonly total: number;

@@ -4,12 +4,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { HostTensor, TensorMap } from '../formats/tensor';
 import { toFloat32 } from '../formats/tensorConvert';
-import { Arena, isAt } from '../gpu/arena';
+import { Arena, bySize, isAt } from '../gpu/arena';
 import { copyInto } from '../gpu/kernels/adamw';
 import { kernelsOn, studioBackend } from '../gpu/launch';
 import type { StudioBackend } from '../gpu/studioBackend';
 import { mapLimit } from '../lib/async';
 import { UserError } from '../lib/errors';
+import { FrozenHalves } from './frozenHalves';
 import type { ForwardContext, ParameterSpec } from './types';
 
 /** Read-backs in flight at once; each holds a staging buffer. */
@@ -32,8 +33,13 @@ export interface NamedVariable {
   readonly variable: tf.Variable;
 }
 
-/** Largest buffer for tensors that are not trained, bytes: half of what every adapter binds. */
-const REST_BYTES = 64 * 2 ** 20;
+export interface StoreOptions {
+  /**
+   * Which weights of linear layers, (out, in), are kept as halves; asked only for those that are not trained. Their layers read the halves,
+   * everything else gets float32 made of them; files get the rounded values.
+   */
+  readonly frozenHalf?: (spec: ParameterSpec) => boolean;
+}
 
 /**
  * Creates variables from host tensors; owns them until `dispose`. With our kernels on WebGPU the variables are ranges of a few large
@@ -43,6 +49,7 @@ export class ParameterStore {
   /** The trained parameters' buffer; null on other backends. */
   readonly trained: Arena | null = null;
   private readonly rest = new Map<string, Arena>();
+  private readonly halves: FrozenHalves;
   private readonly variables = new Map<string, tf.Variable>();
   private readonly counts = new Map<string, number>();
   private pending = new Map<string, tf.Tensor>();
@@ -56,16 +63,23 @@ export class ParameterStore {
     readonly specs: readonly ParameterSpec[],
     tensors: TensorMap | null,
     trainedNames: readonly string[] = [],
+    { frozenHalf = () => false }: StoreOptions = {},
   ) {
     // All are checked before the first is put on the device: a refusal leaves nothing there.
     const checked = specs.map((spec) => [spec, tensors === null ? null : fitting(spec, tensors)] as const);
     const backend = kernelsOn() ? studioBackend() : null;
+    const frozen = (spec: ParameterSpec): boolean =>
+      spec.kind === 'parameter' && spec.shape.length === 2 && !trainedNames.includes(spec.name);
+    this.halves = new FrozenHalves(
+      studioBackend(),
+      specs.filter((spec) => frozen(spec) && frozenHalf(spec)),
+    );
     if (backend !== null) {
       const byName = new Map(specs.map((spec) => [spec.name, spec]));
       const trained = trainedNames.map((name) => byName.get(name) as ParameterSpec);
       this.trained = new Arena(backend, trained);
       const chosen = new Set(trained);
-      for (const group of bySize(specs.filter((spec) => spec.kind !== 'counter' && !chosen.has(spec)))) {
+      for (const group of bySize(specs.filter((spec) => this.isVariable(spec) && !chosen.has(spec)))) {
         const arena = new Arena(backend, group);
         for (const { name } of group) this.rest.set(name, arena);
       }
@@ -73,10 +87,16 @@ export class ParameterStore {
     for (const [spec, value] of checked) {
       if (spec.kind === 'counter') {
         this.counts.set(spec.name, Number(value?.data[0] ?? 0));
-      } else {
+      } else if (this.isVariable(spec)) {
         this.variables.set(spec.name, this.variable(spec, value === null ? null : toFloat32(value)));
+      } else if (value !== null) {
+        this.halves.write(spec.name, toFloat32(value));
       }
     }
+  }
+
+  private isVariable({ kind, name }: ParameterSpec): boolean {
+    return kind !== 'counter' && this.halves.weight(name) === null;
   }
 
   private arenaOf(name: string): Arena | null {
@@ -99,7 +119,7 @@ export class ParameterStore {
   /** Bytes of the device buffers made for the tensors; 0 where tfjs manages them. */
   get arenaBytes(): number {
     const arenas = new Set([...this.rest.values(), ...(this.trained === null ? [] : [this.trained])]);
-    return [...arenas].reduce((sum, { bytes }) => sum + bytes, 0);
+    return [...arenas].reduce((sum, { bytes }) => sum + bytes, this.halves.bytes);
   }
 
   /**
@@ -107,6 +127,8 @@ export class ParameterStore {
    * does, and a recorded pass would go on with the old values. @throws Error naming the first that was replaced.
    */
   assertInPlace(backend: StudioBackend): void {
+    const half = this.halves.moved(backend);
+    if (half !== null) throw new Error(`The weight "${half}" was replaced; weights must be written in place`);
     for (const [name, variable] of this.variables) {
       const arena = this.arenaOf(name);
       if (arena !== null && isAt(backend, variable, arena.view(name))) continue;
@@ -114,17 +136,17 @@ export class ParameterStore {
     }
   }
 
-  /** The variable of a parameter or buffer. Throws if the model has none of that name. */
+  /** The variable of a parameter or buffer. Throws if the model has none of that name, or keeps it as halves. */
   get(name: string): tf.Variable {
     const variable = this.variables.get(name);
     if (variable === undefined) throw new Error(`The model has no tensor "${name}"`);
     return variable;
   }
 
-  /** Parameters that the forward pass uses, in the specs' order: what an optimiser may train. */
+  /** Parameters that the forward pass uses and that are no halves, in the specs' order: what an optimiser may train. */
   trainable(): NamedVariable[] {
     return this.specs
-      .filter((spec) => spec.kind === 'parameter' && spec.unused !== true)
+      .filter((spec) => spec.kind === 'parameter' && spec.unused !== true && this.isVariable(spec))
       .map((spec) => ({ spec, variable: this.get(spec.name) }));
   }
 
@@ -146,7 +168,8 @@ export class ParameterStore {
   context(options: PassOptions): ForwardContext {
     return {
       ...options,
-      param: (name) => this.get(name),
+      param: (name) => this.halves.plain(name) ?? this.get(name),
+      half: (name) => this.halves.weight(name),
       updateBuffer: (name, value) => {
         this.pending.get(name)?.dispose();
         this.pending.set(name, value);
@@ -196,6 +219,10 @@ export class ParameterStore {
   }
 
   private write(name: string, values: Float32Array): void {
+    if (this.halves.weight(name) !== null) {
+      this.halves.write(name, values);
+      return;
+    }
     const arena = this.arenaOf(name);
     if (arena !== null) {
       arena.write(name, values);
@@ -217,6 +244,12 @@ export class ParameterStore {
           const data = BigInt64Array.of(BigInt(this.counts.get(spec.name) ?? 0));
           return [spec.name, { dtype: 'int64', shape: [], data }];
         }
+        if (!this.isVariable(spec)) {
+          return [
+            spec.name,
+            { dtype: 'float32', shape: spec.shape, data: await this.halves.read(spec.name) },
+          ];
+        }
         const data = (await this.get(spec.name).data()) as Float32Array;
         // A copy: some backends hand out memory that the next step reuses.
         return [spec.name, { dtype: 'float32', shape: spec.shape, data: data.slice() }];
@@ -232,24 +265,9 @@ export class ParameterStore {
     this.variables.clear();
     for (const arena of new Set(this.rest.values())) arena.dispose();
     this.rest.clear();
+    this.halves.dispose();
     this.trained?.dispose();
   }
-}
-
-/** Splits specs into groups of at most REST_BYTES (or of one). */
-function bySize(specs: readonly ParameterSpec[]): ParameterSpec[][] {
-  const groups: ParameterSpec[][] = [];
-  let held = Number.POSITIVE_INFINITY;
-  for (const spec of specs) {
-    const bytes = Math.max(256, spec.shape.reduce((a, b) => a * b, 1) * 4);
-    if (held + bytes > REST_BYTES) {
-      groups.push([]);
-      held = 0;
-    }
-    groups.at(-1)?.push(spec);
-    held += bytes;
-  }
-  return groups;
 }
 
 /** The tensor of a spec, checked for shape. A missing counter is 0: files of other tools leave them out. */

@@ -4,6 +4,7 @@
  */
 import type * as tf from '@tensorflow/tfjs-core';
 import type { TensorMap } from '../formats/tensor';
+import type { HalfWeight } from '../gpu/ops/frozen';
 
 export type Initializer =
   | { readonly kind: 'zeros' }
@@ -29,6 +30,8 @@ export interface ParameterSpec {
 export interface ForwardContext {
   /** Parameter or buffer by checkpoint name; throws if absent. */
   param(name: string): tf.Tensor;
+  /** The weight of a linear layer where it is frozen and kept as halves (ParameterStore), else null; `param` gives float32 all the same. */
+  readonly half?: (name: string) => HalfWeight | null;
   /** Training mode: batch statistics, dropout, drop path. */
   readonly training: boolean;
   /** Key for counter-based random masks: same seed and step, same masks. */

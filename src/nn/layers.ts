@@ -7,6 +7,7 @@ import { conv2d, depthwiseConv2d, type ConvOptions } from '../gpu/ops/conv';
 import { convTranspose2x2 } from '../gpu/ops/convTranspose';
 import { dropoutWithKey } from '../gpu/ops/dropout';
 import { add, scaleBy } from '../gpu/ops/elementwise';
+import { frozenLinear, type HalfWeight } from '../gpu/ops/frozen';
 import { linear, type LinearOptions } from '../gpu/ops/matmul';
 import {
   batchNormEval,
@@ -20,6 +21,8 @@ import { dropoutMask } from './masks';
 /** What a layer needs from the pass it runs in; `models/types.ts` ForwardContext is one. */
 export interface LayerContext {
   param(name: string): tf.Tensor;
+  /** The weight of a linear layer where it is frozen and kept as halves, else null. */
+  readonly half?: (name: string) => HalfWeight | null;
   readonly training: boolean;
   readonly seed: number;
   readonly step: number;
@@ -33,15 +36,17 @@ export interface LayerContext {
 const BATCH_NORM_EPS = 1e-5;
 const BATCH_NORM_MOMENTUM = 0.1;
 
-/** Linear over the last axis: weight (out, in), bias (out); then activation, then residual. */
+/** Linear over the last axis: weight (out, in), bias (out), the weight as halves where the context has them; then activation, then residual. */
 export function linearLayer<T extends tf.Tensor>(
   ctx: LayerContext,
   name: string,
   x: T,
   options: LinearOptions = {},
 ): T {
-  const w = ctx.param(`${name}.weight`) as tf.Tensor2D;
-  return linear(x, w, ctx.param(`${name}.bias`) as tf.Tensor1D, options) as T;
+  const bias = ctx.param(`${name}.bias`) as tf.Tensor1D;
+  const half = ctx.half?.(`${name}.weight`) ?? null;
+  if (half !== null) return frozenLinear(x, half, bias, options) as T;
+  return linear(x, ctx.param(`${name}.weight`) as tf.Tensor2D, bias, options) as T;
 }
 
 /** base + dropPath(Linear(x)): the end of a residual branch, in one product where nothing is dropped. */
