@@ -123,7 +123,7 @@ function Notices(): ReactNode {
               : t.endReason === 'early-stopped'
                 ? 'Stopped early: validation Dice no longer rises'
                 : 'Stopped'}{' '}
-            after epoch {t.epoch}.
+            {t.endReason === 'stopped' ? `in epoch ${t.epoch}, at step ${t.step}` : `after epoch ${t.epoch}`}.
           </strong>{' '}
           {t.best !== null && (
             <>
