@@ -174,7 +174,8 @@ function LiveRegion(): ReactNode {
   const [text, setText] = useState('');
   useEffect(() => {
     const last = series.epochs.at(-1);
-    if (status === 'ended') setText(`Training ${endReason ?? 'ended'} ${endReason === 'stopped' ? 'in' : 'after'} epoch ${epoch}.`);
+    if (status === 'ended')
+      setText(`Training ${endReason ?? 'ended'} ${endReason === 'stopped' ? 'in' : 'after'} epoch ${epoch}.`);
     else if (last !== undefined)
       setText(`Epoch ${last.epoch}: validation Dice ${(last.metrics['val/dice'] ?? Number.NaN).toFixed(3)}.`);
     // Only when an epoch ends or the run does.
