@@ -1,6 +1,7 @@
 /** @file LayerNorm's kernels, both variants, against float64. */
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { setKernels } from '../launch';
 import { layerNorm } from '../ops/normalize';
 import { useBackend } from '../ops/testSupport';
 import { layerNormForward, layerNormInputGradient, layerNormParameterGradients } from './layerNorm';
@@ -86,6 +87,31 @@ describe.each(['rows', 'tree'] as const)('variant %s', (variant) => {
     // Float32 has 6e-5 between neighbours at 1000: the mean cannot be known better. One pass (E x^2 - mean^2) would be off by 6e-2.
     expect(distance(y as Float32Array, exact(input).y)).toBeLessThan(1e-4);
   });
+});
+
+it('over the channels of images, as SAM has it (LayerNorm2d, eps 1e-6): kernels and twin', async () => {
+  const shapes = [[2, 3, 5, 7], [1, 1, 4, 12], [1, 260, 257, 1], [1, 2, 1, 256]] as const; // prettier-ignore
+  for (const [b, h, w, c] of shapes) {
+    const input = made(b * h * w, c);
+    const [x, dy] = [input.x, input.dy].map((a) => tf.tensor4d(a, [b, h, w, c])) as [tf.Tensor, tf.Tensor];
+    const [weight, bias] = [tf.tensor1d(input.w), tf.tensor1d(input.b)];
+    const f = (...t: tf.Tensor[]): tf.Tensor =>
+      layerNorm(t[0] as tf.Tensor, t[1] as tf.Tensor1D, t[2] as tf.Tensor1D, EPS);
+    const right = exact(input);
+    // The twin on other backends: ops/ops.test.ts; here once, its kernels compile slowly.
+    for (const on of c === 7 ? [true, false] : [true]) {
+      setKernels(on);
+      const [y] = await twice(() => [f(x, weight, bias)]);
+      const [dx, dw, db] = await gradients(f, [x, weight, bias], dy);
+      setKernels(true);
+      for (const [name, got] of Object.entries({ y, dx, dw, db })) {
+        expect(distance(got as Float32Array, right[name as 'y']), `${name}, ${c} channels`).toBeLessThan(
+          5e-6,
+        );
+      }
+    }
+    tf.dispose([x, dy, weight, bias]);
+  }
 });
 
 it('runs on the tape, gradients of frozen weights left out', async () => {

@@ -5,6 +5,7 @@ import { setKernels } from '../launch';
 import { binaryLoss, classLoss, divergenceLoss } from '../ops/losses';
 import { useBackend } from '../ops/testSupport';
 import type { BinaryTerms, ClassTerms } from './losses';
+import { twice } from './testValues';
 
 beforeAll(() => useBackend('webgpu'));
 
@@ -234,4 +235,25 @@ it('2 M pixels of 3 classes: sums to 1e-6, and the same bits twice', async () =>
   closeTo(1 - (await first(a.terms['dice'] as tf.Tensor)), 1 - dice, 1e-6);
   expect(await first(a.total)).toBe(await first(b.total));
   tf.dispose([x, y, a.total, b.total, ...Object.values(a.terms), ...Object.values(b.terms)]);
+});
+
+it('values and gradients have the same bits twice', async () => {
+  const [rows, c] = [7001, 3];
+  const [values, labels] = [logits(rows * c, 5), labelsOf(rows, c)];
+  const [x, y] = [tf.tensor2d(values, [rows, c]), tf.tensor1d(labels, 'int32')];
+  const flat = tf.tensor1d(labelsOf(rows * c, 2), 'int32');
+  const teacher = tf.tensor2d(values.map((v) => v * 0.5), [rows, c]); // prettier-ignore
+  const losses: readonly ((v: tf.Tensor) => tf.Scalar)[] = [
+    (v) => binaryLoss(tf.reshape(v, [-1]), flat, { bce: 0.5, dice: 0.5, posWeight: 2, smooth: 1 }).total,
+    (v) => classLoss(v as tf.Tensor2D, y, { ce: 0.5, dice: 0.5, classWeights: [1, 2, 3], smooth: 1 }).total,
+    (v) => divergenceLoss(v, teacher, 2),
+  ];
+  for (const loss of losses) {
+    const [value, grad] = await twice(() => {
+      const both = tf.valueAndGrad(loss)(x);
+      return [both.value, both.grad];
+    });
+    expect(Number.isFinite(value?.[0]) && (grad as Float32Array).some((v) => v !== 0)).toBe(true);
+  }
+  tf.dispose([x, y, flat, teacher]);
 });

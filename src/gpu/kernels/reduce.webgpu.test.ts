@@ -3,7 +3,8 @@ import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { meanSquareLoss, mseLoss } from '../ops/losses';
 import { useBackend } from '../ops/testSupport';
-import { meanSquare, mse, stackScalars, sumAll } from './reduce';
+import { finishSums, meanSquare, mse, partialSums, stackScalars, sumAll } from './reduce';
+import { twice } from './testValues';
 
 beforeAll(() => useBackend('webgpu'));
 
@@ -79,3 +80,38 @@ it.each([1, 7, 8, 14, 20])('%i scalars into one tensor', async (n) => {
   expect([...(await y.data())]).toEqual(scalars.map((_, i) => (i % 2 === 0 ? i + 0.5 : -i)));
   tf.dispose([y, ...scalars]);
 });
+
+it.each([1, 63, 1000, 66_001])(
+  'several sums in several blocks, with and without the tree, %i items',
+  async (n) => {
+    const a = values(n, 7);
+    const x = tf.tensor1d(a);
+    for (const tree of [true, false]) {
+      const [y] = await twice(() => {
+        const partials = partialSums({
+          name: 'test-sums',
+          inputs: { x: { tensor: x, type: 'f32' } },
+          items: n,
+          accumulators: 3,
+          blocks: 2,
+          tree,
+          body: () => `let v = x[j] * f32(1u + block);
+          part0 += vec4<f32>(v, 2.0 * v, 0.0, 1.0); part1.y += v * v; part2.z += f32(j % 2u);`,
+        });
+        return finishSums({
+          name: 'test-sums-finish',
+          partials,
+          outputs: { y: { shape: [6], type: 'f32' } },
+          body: () =>
+            'for (var k = 0u; k < 6u; k++) { let s = total(k, lane); if (lane == 0u) { y[k] = select(select(s.z, s.y, k % 3u == 1u), s.x + s.w, k % 3u == 0u); } }',
+        });
+      });
+      const [sum, squares, odd] = [n * mean(a, (v) => v), n * mean(a, (v) => v * v), Math.floor(n / 2)];
+      const wanted = [sum + n, squares, odd, 2 * sum + n, 4 * squares, odd];
+      wanted.forEach((w, k) =>
+        expect(Math.abs((y?.[k] as number) - w), `sum ${k}`).toBeLessThanOrEqual(1e-6 * w),
+      );
+    }
+    x.dispose();
+  },
+);
