@@ -104,40 +104,37 @@ it('rotary positions, joint and separate', async () => {
   tf.dispose([rope.cos, rope.sin, keyMask, qkv, ...parts]);
 });
 
-it.each([16, 64])(
-  'heads of %i channels in a recording: the kernel of the tape, the same bits',
-  async (d) => {
-    const backend = studioBackend() as StudioBackend;
-    const n = 5;
-    const values = normals(n * 3 * d, `recorded ${d}`);
-    const buffer = backend.allocate(values.byteLength);
-    backend.queue.writeBuffer(buffer, 0, values as Float32Array<ArrayBuffer>);
-    const qkv = backend.viewTensor({ buffer, offset: 0, size: values.byteLength }, [1, n, 3 * d]) as T3;
-    const taped = attentionPacked(qkv, 1);
-    const recording = new Recording(backend);
-    const result = recording.run((): VirtualBuffer => {
-      const y = attentionPacked(qkv, 1);
-      const virtual = recording.virtualOf(y.dataId);
-      y.dispose();
-      return virtual;
-    });
-    const pool = new SlotPool(backend);
-    const plan = new Plan(backend, pool, recording.dispatches, new Map(), new Set([result]));
-    await plan.compile();
-    plan.bind();
-    const encoder = backend.device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    plan.encode(pass);
-    pass.end();
-    backend.queue.submit([encoder.finish()]);
-    const replayed = backend.viewTensor(plan.viewOf(result), [1, n, d]);
-    expect(await replayed.data()).toEqual(await taped.data());
-    tf.dispose([qkv, taped, replayed]);
-    plan.dispose();
-    pool.dispose();
-    backend.free(buffer);
-  },
-);
+it.each([16, 64])('heads of %i channels in a recording: the kernel of the tape, the same bits', async (d) => {
+  const backend = studioBackend() as StudioBackend;
+  const n = 5;
+  const values = normals(n * 3 * d, `recorded ${d}`);
+  const buffer = backend.allocate(values.byteLength);
+  backend.queue.writeBuffer(buffer, 0, values as Float32Array<ArrayBuffer>);
+  const qkv = backend.viewTensor({ buffer, offset: 0, size: values.byteLength }, [1, n, 3 * d]) as T3;
+  const taped = attentionPacked(qkv, 1);
+  const recording = new Recording(backend);
+  const result = recording.run((): VirtualBuffer => {
+    const y = attentionPacked(qkv, 1);
+    const virtual = recording.virtualOf(y.dataId);
+    y.dispose();
+    return virtual;
+  });
+  const pool = new SlotPool(backend);
+  const plan = new Plan(backend, pool, recording.dispatches, new Map(), new Set([result]));
+  await plan.compile();
+  plan.bind();
+  const encoder = backend.device.createCommandEncoder();
+  const pass = encoder.beginComputePass();
+  plan.encode(pass);
+  pass.end();
+  backend.queue.submit([encoder.finish()]);
+  const replayed = backend.viewTensor(plan.viewOf(result), [1, n, d]);
+  expect(await replayed.data()).toEqual(await taped.data());
+  tf.dispose([qkv, taped, replayed]);
+  plan.dispose();
+  pool.dispose();
+  backend.free(buffer);
+});
 
 it('wide heads go to the twin; wrong shapes are named', async () => {
   const qkv = random([1, 3, 3 * 130], 'qkv');
