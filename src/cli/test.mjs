@@ -65,7 +65,7 @@ const STAGES = [
   { name: 'format', script: 'prettier/bin/prettier.cjs', args: ['--check', '.'], count: once },
   { name: 'types', script: 'typescript/bin/tsc', args: ['--noEmit'], count: once },
   { name: 'unit', ...vitest(UNIT_JSON) },
-  { name: 'lavapipe', ...vitest(LAVAPIPE_JSON, 'src/gpu/kernels/', '.webgpu.test'), prepare: onLavapipe },
+  { name: 'lavapipe', ...vitest(LAVAPIPE_JSON, '.webgpu.test'), prepare: onLavapipe },
   { name: 'build', script: 'vite/bin/vite.js', args: ['build', '--logLevel', 'warn'], count: once },
   {
     name: 'e2e',

@@ -7,12 +7,11 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { packHalves, unpackHalves } from '../halves';
-import { activateGradient } from '../kernels/elementwise';
 import { unpackHalf } from '../kernels/halves';
 import { matmul } from '../kernels/matmul';
 import { kernelsOn, studioBackend } from '../launch';
-import { differentiable, together } from './differentiable';
-import { asRows, columnSums, linear, type LinearOptions } from './matmul';
+import { differentiable } from './differentiable';
+import { asRows, beforeActivation, columnSums, linear, type LinearOptions } from './matmul';
 
 /** A frozen weight: two halves per int32 element in the order of `shape`, the first in the low half. */
 export interface HalfWeight {
@@ -78,12 +77,7 @@ export function frozenLinear(
       return tf.reshape(y, [...xShape.slice(0, -1), shape[0]]);
     },
     (dy, [packed, input]) => {
-      const rows = asRows(dy);
-      const before =
-        activation === undefined || input === undefined
-          ? null
-          : together(() => [activateGradient(activation, rows, input)]);
-      const dz = (): tf.Tensor2D => (before === null ? rows : (before.all()[0] as tf.Tensor2D));
+      const dz = beforeActivation(asRows(dy), activation, input);
       return {
         x: () => tf.reshape(matmul(dz(), packed as tf.Tensor, { halfB: shape }).y, xShape),
         b: () => columnSums(dz()),

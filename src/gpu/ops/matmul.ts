@@ -134,6 +134,17 @@ function linearGradients(dz: () => tf.Tensor2D, x: tf.Tensor, w: tf.Tensor2D, bi
   };
 }
 
+/** The gradient before the activation, computed when first asked for and shared. @param input of the activation, if there is one. */
+export function beforeActivation(
+  dy: tf.Tensor2D,
+  activation: LinearOptions['activation'],
+  input: tf.Tensor | undefined,
+): () => tf.Tensor2D {
+  if (activation === undefined || input === undefined) return () => dy;
+  const before = together(() => [activateGradient(activation, dy, input)]);
+  return () => before.all()[0] as tf.Tensor2D;
+}
+
 /** One node: bias, activation and residual in the product's own dispatch. */
 function fusedLinear(x: tf.Tensor, w: tf.Tensor2D, b: tf.Tensor1D | null, options: LinearOptions): tf.Tensor {
   const { activation, residual, arithmetic } = options;
@@ -156,12 +167,7 @@ function fusedLinear(x: tf.Tensor, w: tf.Tensor2D, b: tf.Tensor1D | null, option
       return tf.reshape(y, shape);
     },
     (dy, [x0, w0, input]) => {
-      const rows = asRows(dy);
-      const before =
-        activation === undefined || input === undefined
-          ? null
-          : together(() => [activateGradient(activation, rows, input)]);
-      const dz = (): tf.Tensor2D => (before === null ? rows : (before.all()[0] as tf.Tensor2D));
+      const dz = beforeActivation(asRows(dy), activation, input);
       return {
         ...linearGradients(dz, x0 as tf.Tensor, w0 as tf.Tensor2D, b !== null),
         residual: () => tf.clone(dy),
